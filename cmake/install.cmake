@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+# What `cmake --install` puts on a system.
+set_target_properties(hac PROPERTIES VERSION ${PROJECT_VERSION})
+install(TARGETS hac LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h
+	DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+
+# Relative to hac.pc itself where possible, so that the tree can be moved.
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+	set(HAC_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
+else()
+	file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+	string(REGEX REPLACE "/$" "" up "${up}")
+	set(HAC_PC_PREFIX "\${pcfiledir}/${up}")
+endif()
+foreach(dir LIBDIR INCLUDEDIR)
+	if(IS_ABSOLUTE "${CMAKE_INSTALL_${dir}}")
+		set(HAC_PC_${dir} "${CMAKE_INSTALL_${dir}}")
+	else()
+		set(HAC_PC_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
+	endif()
+endforeach()
+set(HAC_PC_LIBS_PRIVATE "-pthread")
+if(HAC_HAVE_ZYDIS)
+	string(APPEND HAC_PC_LIBS_PRIVATE " -lZydis")
+endif()
+if(XXHASH_LIBRARY)
+	string(APPEND HAC_PC_LIBS_PRIVATE " -lxxhash")
+endif()
+configure_file(libhac/hac.pc.in hac.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/hac.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+file(GLOB HAC_MAN CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/libhac/man/*.[37])
+foreach(page ${HAC_MAN})
+	string(REGEX REPLACE ".*\\.([37])$" "\\1" section ${page})
+	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()

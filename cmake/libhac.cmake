@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+# The library: compiled once, linked as the shared library that users get and
+# as a static one through which the tests reach its internals.
+file(GLOB HAC_SOURCES CONFIGURE_DEPENDS
+	${PROJECT_SOURCE_DIR}/libhac/src/*.c ${PROJECT_SOURCE_DIR}/libhac/src/engines/*.c)
+if(NOT HAC_SOURCES)
+	message(FATAL_ERROR "no sources in libhac/src")
+endif()
+
+find_package(PkgConfig QUIET)
+if(PKG_CONFIG_FOUND)
+	pkg_check_modules(XXHASH QUIET libxxhash)
+endif()
+find_path(XXHASH_INCLUDE_DIR xxhash.h HINTS ${XXHASH_INCLUDE_DIRS} REQUIRED)
+find_library(XXHASH_LIBRARY xxhash HINTS ${XXHASH_LIBRARY_DIRS})
+
+# Zydis decodes the stores that the emulating engine carries out.
+option(HAC_ZYDIS "Use Zydis to decode stores when it is there (x86-64 only)" ON)
+if(HAC_ZYDIS AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+	find_path(ZYDIS_INCLUDE_DIR Zydis/Zydis.h)
+	find_library(ZYDIS_LIBRARY Zydis)
+endif()
+if(ZYDIS_INCLUDE_DIR AND ZYDIS_LIBRARY)
+	set(HAC_HAVE_ZYDIS ON)
+else()
+	set(HAC_HAVE_ZYDIS OFF)
+endif()
+message(STATUS "Zydis: ${HAC_HAVE_ZYDIS}")
+
+add_library(hac_objects OBJECT ${HAC_SOURCES})
+target_include_directories(hac_objects
+	PUBLIC ${PROJECT_SOURCE_DIR}/libhac/include ${PROJECT_SOURCE_DIR}/libhac/src)
+target_include_directories(hac_objects SYSTEM PRIVATE ${XXHASH_INCLUDE_DIR})
+target_link_libraries(hac_objects PUBLIC hac_flags)
+
+add_library(hac_needs INTERFACE)
+target_link_libraries(hac_needs INTERFACE Threads::Threads ${CMAKE_DL_LIBS})
+if(XXHASH_LIBRARY)
+	target_link_libraries(hac_needs INTERFACE ${XXHASH_LIBRARY})
+else()
+	target_compile_definitions(hac_objects PRIVATE XXH_INLINE_ALL)
+endif()
+if(HAC_HAVE_ZYDIS)
+	target_compile_definitions(hac_objects PUBLIC HAVE_ZYDIS=1)
+	target_include_directories(hac_objects SYSTEM PRIVATE ${ZYDIS_INCLUDE_DIR})
+	target_link_libraries(hac_needs INTERFACE ${ZYDIS_LIBRARY})
+endif()
+
+add_library(hac SHARED $<TARGET_OBJECTS:hac_objects>)
+target_include_directories(hac INTERFACE ${PROJECT_SOURCE_DIR}/libhac/include)
+target_link_libraries(hac PRIVATE hac_needs hac_flags)
+set(HAC_MAP ${PROJECT_SOURCE_DIR}/libhac/hac.map)
+set_target_properties(hac PROPERTIES SOVERSION 0 LINK_DEPENDS ${HAC_MAP})
+# Bound at load time: a fault handler must not enter the dynamic linker.
+target_link_options(hac PRIVATE
+	LINKER:--version-script=${HAC_MAP} LINKER:-z,now LINKER:-z,relro LINKER:--as-needed)
+if(NOT HAC_SANITIZE)
+	target_link_options(hac PRIVATE LINKER:-z,defs)
+endif()
+
+add_library(hac_internal STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:hac_objects>)
+target_include_directories(hac_internal INTERFACE
+	${PROJECT_SOURCE_DIR}/libhac/include ${PROJECT_SOURCE_DIR}/libhac/src)
+target_compile_definitions(hac_internal INTERFACE
+	$<TARGET_PROPERTY:hac_objects,INTERFACE_COMPILE_DEFINITIONS>)
+target_link_libraries(hac_internal INTERFACE hac_needs)
