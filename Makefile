@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+# Every target sets up what it needs; nothing but make has to be there before.
+#   HAC_VENV=dir     the virtual environment (.venv)
+#   HAC_BUILD=dir    everything that is built (build)
+#   HAC_PYTHON=prog  the Python to make the environment from (3.11 or newer)
+export HAC_VENV ?= .venv
+export HAC_BUILD ?= build
+PYTHON = $(HAC_VENV)/bin/python
+
+help:	## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+setup:	## install what is missing, make the virtual environment, build
+	@scripts/setup
+	@scripts/build
+
+build: setup	## build the C library and programs and the Python package
+
+demo: setup	## run the flights example
+	$(PYTHON) examples/flights/demo.py
+
+test: setup	## run every test and a table of results
+	@$(PYTHON) scripts/run-parts
+
+test-c: setup	## run the C tests
+	@$(PYTHON) scripts/run-parts c
+
+test-py: setup	## run the Python tests
+	@$(PYTHON) scripts/run-parts pytest
+
+test-sanitize: setup	## run the C tests under ASan and UBSan, then under TSan
+	@$(PYTHON) scripts/run-parts asan tsan
+
+test-crash: setup	## kill writers a thousand times and check what is left
+	@HAC_CRASH_ROUNDS=$${HAC_CRASH_ROUNDS:-1000} $(PYTHON) scripts/run-parts crash
+
+bench: setup	## run the benchmarks into build/bench.json
+	$(PYTHON) -m microbench bench --json $(HAC_BUILD)/bench.json
+
+lint: setup	## check style, types, licence lines and the header
+	@$(PYTHON) scripts/lint
+
+format: setup	## format the C and Python sources in place
+	@$(PYTHON) scripts/lint --fix
+
+clean:	## remove what was built (the virtual environment stays)
+	rm -rf $(HAC_BUILD) dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup build demo test test-c test-py test-sanitize test-crash bench lint format clean
+.NOTPARALLEL:
