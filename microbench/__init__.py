@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Measurements of what tracking costs; `python -m microbench --help`."""

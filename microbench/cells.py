@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""What is measured: cells (a workload) and variants (who tracks it, and how)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+KIB, MIB = 1 << 10, 1 << 20
+NAIVE = "naive-pt"
+ENGINES = ("pt", "emul", "uffd", "compare", "auto")
+PAGE_ENGINES = ("pt", "uffd")  # measured in page form without a twin, too
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A workload: per transaction `ppt` pages of the area, `wpp` writes on each."""
+
+    cda_bytes: int
+    ppt: int
+    wpp: int
+    pattern: str = "random"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        unit, size = (MIB, "MiB") if self.cda_bytes >= MIB else (KIB, "KiB")
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        shape = f"PPT {self.ppt}, WPP {self.wpp}, {self.pattern}"
+        return f"{self.cda_bytes // unit} {size}, {shape}{threads}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    engine: str
+    delta: str  # "words" or "pages"
+    twin: bool
+
+    def __str__(self) -> str:
+        if self.engine == NAIVE:
+            return self.engine
+        return self.engine if self.twin else f"{self.engine} {self.delta}, no twin"
+
+
+FULL = (
+    *(
+        Cell(size, ppt, wpp)
+        for size, ppts in ((64 * KIB, (1, 4)), (MIB, (1, 4, 16)), (64 * MIB, (4,)))
+        for ppt in ppts
+        for wpp in (1, 4)
+    ),
+    Cell(64 * KIB, 4, 16),
+    Cell(MIB, 4, 16),
+    Cell(64 * KIB, 4, 4, "hot"),
+    Cell(MIB, 4, 4, "hot"),
+    Cell(64 * MIB, 4, 4, "hot"),
+    Cell(MIB, 4, 4, threads=2),
+)
+QUICK = (
+    Cell(64 * KIB, 4, 4),
+    Cell(MIB, 4, 1),
+    Cell(MIB, 4, 4),
+    Cell(MIB, 16, 4),
+)
+
+
+def variants(engines: Sequence[str]) -> Iterator[Variant]:
+    """The yardstick first, then each engine as users get it, then page lists."""
+    yield Variant(NAIVE, "pages", twin=False)
+    for engine in engines:
+        yield Variant(engine, "words", twin=True)
+    for engine in engines:
+        if engine in PAGE_ENGINES:
+            yield Variant(engine, "pages", twin=False)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""The C programs of this folder as processes; their protocol is in serve.h."""
+
+import os
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from microbench.cells import NAIVE, Cell, Variant
+
+ROOT = Path(__file__).resolve().parent.parent
+UNAVAILABLE = 77
+
+
+class Missing(Exception):
+    """The C programs have not been built."""
+
+
+class Unavailable(Exception):
+    """The engine does not work here; the message has the reason."""
+
+
+class ProgramFailed(Exception):
+    """A program ended before its time; the message has what it said."""
+
+
+def build_folder() -> Path:
+    """Where everything is built: HAC_BUILD, or build/ in the project."""
+    return ROOT / os.environ.get("HAC_BUILD", "build")
+
+
+def executable(name: str) -> Path:
+    folder = build_folder()
+    for candidate in (folder / "c" / "microbench" / name, folder / "microbench" / name):
+        if os.access(candidate, os.X_OK):
+            return candidate
+    raise Missing(
+        f"there is no {name} in {folder}/c/microbench: run `make build`, or "
+        "`cmake -S . -B build/c && cmake --build build/c`, "
+        "or set HAC_BUILD to the folder that has c/microbench in it"
+    )
+
+
+def command(cell: Cell, variant: Variant) -> list[str]:
+    naive = variant.engine == NAIVE
+    words = [str(executable("naive_pt" if naive else "engine_bench"))]
+    words += ["--cda", str(cell.cda_bytes), "--ppt", str(cell.ppt), "--wpp", str(cell.wpp)]
+    words += ["--pattern", cell.pattern, "--threads", str(cell.threads)]
+    if not naive:
+        words += ["--engine", variant.engine, "--delta", variant.delta]
+        words += [] if variant.twin else ["--no-twin"]
+    return words
+
+
+class Program:
+    """One process, for one variant of one cell. Idle between calls of run()."""
+
+    def __init__(self, cell: Cell, variant: Variant) -> None:
+        self.transactions = self.pages = self.words = 0
+        self._name = f"{variant} ({cell})"
+        self._complaint = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (close())
+        self._process = subprocess.Popen(
+            command(cell, variant),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaint,
+            text=True,
+        )
+        try:
+            if self._answer() != "ready":
+                raise ProgramFailed(f"{self._name} does not speak the protocol of serve.h")
+        except BaseException:
+            self.close()
+            raise
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            return line.strip()
+        code = self._process.wait()
+        self._complaint.seek(0)
+        complaint = self._complaint.read().strip()
+        if code == UNAVAILABLE:
+            raise Unavailable(complaint)
+        raise ProgramFailed(f"{self._name} ended with {code}: {complaint}")
+
+    def run(self, transactions: int) -> int:
+        """Run so many transactions; the nanoseconds that they took."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # _answer() knows why
+            self._process.stdin.write(f"run {transactions}\n")
+            self._process.stdin.flush()
+        elapsed, pages, words = (int(word) for word in self._answer().split())
+        self.transactions += transactions
+        self.pages += pages
+        self.words += words
+        return elapsed
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._complaint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

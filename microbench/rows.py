@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""The document that `bench` writes."""
+
+from typing import TypedDict
+
+VERSION = 1
+
+
+class Row(TypedDict):
+    """One variant of one cell. Times are nanoseconds a transaction."""
+
+    engine: str  # "naive-pt", the yardstick, or an engine of libhac
+    pattern: str
+    cda_bytes: int
+    ppt: int
+    wpp: int
+    threads: int
+    delta: str  # form: "words" or "pages"
+    twin: bool
+    ns_per_txn: float
+    spread: float  # median absolute deviation
+    ratio_to_pt: float  # naive PT's time / this one's: over 1 is faster
+    pages_per_txn: float  # dirty pages that were reported
+    words_per_txn: float  # changed words that were reported
+
+
+class Skip(TypedDict):
+    what: str
+    reason: str
+
+
+class Empty(TypedDict):
+    """An empty transaction."""
+
+    face: str  # "C" or "Python"
+    ns_per_txn: float
+    spread: float
+
+
+class Record(TypedDict):
+    """Update four records of a table and commit, without durability."""
+
+    store: str
+    ns_per_txn: float
+    spread: float
+    ratio_to_best: float  # time of the better of sqlite and lmdb / this one's
+
+
+class Target(TypedDict):
+    name: str
+    kind: str  # "target", or "aim": hoped for, not promised
+    wanted: float
+    got: float
+    met: bool
+
+
+class Document(TypedDict):
+    version: int
+    machine: dict[str, str | int]
+    quick: bool
+    rounds: int
+    round_ms: float
+    rows: list[Row]
+    empty: list[Empty]
+    records: list[Record]
+    targets: list[Target]
+    skipped: list[Skip]
+    failed: list[Skip]
