@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""Application checkpointing: transactions over memory.
+
+::
+
+    import pyhac
+
+    ctx = pyhac.open("orders.hac")
+    book = ctx.array("book", 100_000, ORDER)
+
+
+    @ctx.transactional
+    def fill(i, quantity):
+        book[i]["open"] -= quantity
+
+See :func:`open`, :class:`Context` and :class:`Transaction`.
+"""
+
+from . import _native
+from .context import Context
+from .decorate import Decorator, transactional
+from .delta import Delta, Run
+from .errors import (
+    Abort,
+    Closed,
+    EngineUnavailable,
+    Error,
+    Fenced,
+    Forked,
+    ImageCut,
+    ImageDamaged,
+    ImageLocked,
+    InDoubt,
+    LayoutError,
+    NothingChanged,
+    RingFull,
+    StrayWrite,
+    TransactionError,
+)
+from .info import AreaInfo, EngineChoice, EngineInfo, Stats
+from .levels import Level, Status
+from .options import Path
+from .transaction import Transaction
+
+__version__ = _native.library_version()
+
+
+def open(
+    path: Path | None = None,
+    *,
+    engine: str = "auto",
+    level: Level | None = None,
+    flush_ms: int | None = None,
+    twin: bool = True,
+    strict: bool = False,
+    check: bool = False,
+    readonly: bool = False,
+    at: int | None = None,
+    partial: bool = False,
+) -> Context:
+    """Open an image, or a context without one.
+
+    Args:
+        path: of the image, a directory on a local disk; created when absent.
+            None: tracking, deltas and rollback only.
+        engine: "auto", or a name from :func:`pyhac.engines`.
+        level: how safe a transaction has to be when its block returns; None:
+            ``Level.JOURNAL`` with a path, ``Level.RING`` without.
+        flush_ms: gather the transactions of so many milliseconds in one frame;
+            None: sync as soon as there is something.
+        twin: keep a committed copy. Without, deltas are pages, nothing can be
+            rolled back, and a failed transaction makes the context unusable.
+        strict: writes outside a transaction are errors (StrayWrite).
+        check: warn when a transaction changed nothing (NothingChanged).
+        readonly: look at the image; it is neither locked nor written.
+        at: the state as that epoch left it; None: the newest. Opened for
+            writing, this branches off there in a new generation.
+        partial: begin transactions although the image holds areas that nobody
+            claimed.
+
+    Raises:
+        ValueError, TypeError: an argument is wrong.
+        EngineUnavailable: and why it is.
+        ImageLocked: another process has it open for writing.
+        ImageDamaged: with file, offset and epoch. A damaged end is cut instead,
+            with the warning ImageCut.
+        OSError: FileNotFoundError (read-only and absent), EROFS, ...
+    """
+    return Context().open(
+        path,
+        engine=engine,
+        level=level,
+        flush_ms=flush_ms,
+        twin=twin,
+        strict=strict,
+        check=check,
+        readonly=readonly,
+        at=at,
+        partial=partial,
+    )
+
+
+def engines() -> tuple[EngineInfo, ...]:
+    """Every engine, whether it works here, and why (not).
+
+    The probes run once a process; each writes a page and looks whether that
+    was noticed. The environment variable HAC_DISABLE=uffd,emul makes engines
+    unavailable.
+    """
+    return _native.engines()
+
+
+__all__ = [
+    "Abort",
+    "AreaInfo",
+    "Closed",
+    "Context",
+    "Decorator",
+    "Delta",
+    "EngineChoice",
+    "EngineInfo",
+    "EngineUnavailable",
+    "Error",
+    "Fenced",
+    "Forked",
+    "ImageCut",
+    "ImageDamaged",
+    "ImageLocked",
+    "InDoubt",
+    "LayoutError",
+    "Level",
+    "NothingChanged",
+    "RingFull",
+    "Run",
+    "Stats",
+    "Status",
+    "StrayWrite",
+    "Transaction",
+    "TransactionError",
+    "engines",
+    "open",
+    "transactional",
+]

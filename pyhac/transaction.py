@@ -1,0 +1,515 @@
+# SPDX-License-Identifier: MIT
+"""Transactions: all of the writes in a block, or none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
+from types import FunctionType, TracebackType
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from . import _native
+from ._notify import report
+from .buffers import Buffer
+from .delta import Delta, lent_delta
+from .errors import Abort, Closed, InDoubt, NothingChanged, TransactionError
+from .levels import Level, Status, checked_level
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from .context import Context
+
+_NEW, _OPEN, _ENDED = Status.NEW, Status.OPEN, Status.ENDED
+_begin = _native.lib.hac_begin
+_finish = _native.lib.pyhac_finish
+_abort = _native.lib.hac_abort
+
+IDLE = -1
+"""``Context._serial`` while no transaction is open."""
+
+
+class _Extras:
+    """What few transactions have."""
+
+    __slots__ = ("on_abort", "on_commit")
+
+    def __init__(self) -> None:
+        self.on_commit: list[tuple[Callable[[], object], Level | None]] = []
+        self.on_abort: list[Callable[[], object]] = []
+
+
+class Transaction:
+    """A transaction of a context; made by ``ctx.transaction()``, used once.
+
+    ``with`` or ``async with`` begins it, and ends it when the block is left
+    normally. Any exception aborts it and propagates; :class:`pyhac.Abort`
+    aborts it quietly. It covers every byte of the context's areas, whoever
+    writes: writers finish before it ends.
+
+    A block inside a transaction of the same context joins it and is all of a
+    piece with it: an exception that leaves the inner block dooms the whole,
+    even when it is caught. Child tasks and ``asyncio.to_thread`` are inside,
+    too. Another thread waits for its turn, as does an unrelated task of the
+    same thread in ``async with``; in plain ``with`` that task gets
+    TransactionError, since its waiting would stop the thread.
+
+    The block returns when the transaction has reached its level; the next one
+    may begin before that. Under plain ``with`` this wait is not interrupted by
+    signals, and stops the event loop; ``async with`` lets other tasks run.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_doom",
+        "_epoch",
+        "_extras",
+        "_joined",
+        "_level",
+        "_root",
+        "_serial",
+        "_status",
+        "_timeout",
+        "_token",
+        "_where",
+    )
+
+    _token: Token[int]
+    _serial: int
+    _where: Callable[..., object]
+
+    def __init__(self, context: Context, level: Level | None, timeout: float | None) -> None:
+        self._context = context
+        self._level = level
+        self._timeout = timeout
+        self._status = _NEW
+        self._epoch = 0
+        self._joined = 0  # blocks inside that have not been left
+        self._doom: BaseException | None = None
+        self._extras: _Extras | None = None
+        self._root: Transaction | None = None
+
+    def __repr__(self) -> str:
+        root = self._root or self
+        number = f" of epoch {root._epoch}" if root._epoch else ""
+        return f"<Transaction{number}, {root._status.value}>"
+
+    # -- begin -----------------------------------------------------------------
+
+    def __enter__(self) -> Transaction:
+        context = self._context
+        if self._status is not _NEW:
+            raise self._used()
+        if context._var.get() == context._serial:
+            root = self._join()
+            if root is not None:
+                return root
+        if not context._acquire(False):
+            context._queue.wait(context, self._timeout)
+        return self._begin(context)
+
+    async def __aenter__(self) -> Transaction:
+        context = self._context
+        if self._status is not _NEW:
+            raise self._used()
+        if context._var.get() == context._serial:
+            root = self._join()
+            if root is not None:
+                return root
+        if not context._acquire(False):
+            await context._queue.wait_async(context, self._timeout)
+        return self._begin(context)
+
+    def _begin(self, context: Context) -> Transaction:
+        try:
+            # Counted before libhac begins, which takes lent deltas back.
+            context._count = serial = context._count + 1
+            code = _begin(context._h)
+            if code < 0:
+                raise context._begin_error(code)
+            self._serial = serial
+            context._open = ref(self, context._dropped)
+            context._owner_thread = get_ident()
+            self._token = context._var.set(serial)
+            context._serial = serial
+            self._status = _OPEN
+        except BaseException as failure:
+            if not isinstance(failure, Exception):
+                _abort(context._h)  # interrupted; if nothing was begun, it says so
+            context._let_go()
+            raise
+        return self
+
+    def _join(self) -> Transaction | None:
+        """Become a part of the transaction that is open in this flow, if it
+        still is; the lock orders this with other joins, and the order of
+        counting and looking orders it with the end."""
+        context = self._context
+        context._refuse_if_unusable(context._queue)
+        opened = context._open
+        root = None if opened is None else opened()
+        if root is None:
+            return None
+        with context._mutex:
+            root._joined += 1
+        if root._status is not _OPEN or context._serial != root._serial:
+            with context._mutex:
+                root._joined -= 1
+            return None
+        if self._level is not None:
+            root._level = max(self._level, root._level or context._level)
+        self._root = root
+        self._status = _OPEN
+        return root
+
+    def _used(self) -> TransactionError:
+        return TransactionError(
+            "a transaction object is used once; call ctx.transaction() for each block"
+        )
+
+    # -- end -------------------------------------------------------------------
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        if failure is not None:
+            return self._leave(failure)
+        if self._end():
+            context = self._context
+            if self._level is not None or context._waits:
+                self._reach(self._level, None)
+        return None
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        if failure is not None:
+            return self._leave(failure)
+        if self._end():
+            context = self._context
+            if self._level is not None or context._waits:
+                await self.committed(self._level)
+        return None
+
+    def _end(self) -> bool:
+        """End normally; True if there is a level to wait for."""
+        context = self._context
+        if self._joined or self._doom or self._root or context._serial != self._own_serial():
+            self._leave(None)
+            return False
+        self._status = _ENDED  # from here on nobody joins
+        if self._joined:
+            self._status = _OPEN
+            self._leave(None)
+        epoch = -errno.EPROTO
+        try:
+            epoch = _finish(context._h, context._delta)
+            if epoch > 0:
+                self._epoch = epoch
+                if self._extras is not None:
+                    self._hand_over(self._extras)
+        finally:
+            if epoch > 0:
+                context._serial = IDLE
+                try:  # noqa: SIM105 - suppress() would cost a call
+                    context._var.reset(self._token)
+                except ValueError:
+                    pass  # left in another flow than entered; a stale serial does no harm
+                context._let_go()
+            else:
+                self._status = _OPEN
+                self._roll_back(_native.error(epoch))
+        if context._check:
+            self._warn_if_unchanged()
+        return True
+
+    def _own_serial(self) -> int:
+        if self._status is _NEW:
+            raise TransactionError("the transaction has not been entered: use `with`")
+        if self._status is not _OPEN:
+            raise TransactionError(f"the transaction is over: {self._status.value}")
+        return self._serial
+
+    def _leave(self, failure: BaseException | None) -> bool | None:
+        """Every way out but the normal one. True: swallow the exception."""
+        root = self._root
+        if root is not None:
+            return self._leave_joined(root, failure)
+        context = self._context
+        if context._serial != self._own_serial():
+            self._status = Status.ABORTED
+            if failure is None:
+                raise Closed("the context was closed inside this transaction, which aborted it")
+            return isinstance(failure, Abort)
+        error: Exception | None = None
+        if failure is None:
+            error = self._why_not()
+        self._roll_back(error, failure)
+        return isinstance(failure, Abort)
+
+    def _why_not(self) -> TransactionError:
+        if self._doom is None:
+            return TransactionError(
+                f"{self._joined} block(s) that joined this transaction are still open in "
+                "other tasks or threads; it was aborted: wait for them before it ends"
+            )
+        error = TransactionError(
+            f"a block inside this transaction failed ({self._doom!r}), which aborted all of "
+            "it, though the exception was caught"
+        )
+        error.__cause__ = self._doom
+        return error
+
+    def _leave_joined(self, root: Transaction, failure: BaseException | None) -> bool:
+        if self._status is not _OPEN:
+            raise TransactionError("the block has been left already")
+        self._status = _ENDED
+        with self._context._mutex:
+            root._joined -= 1
+        if failure is not None:
+            if root._doom is None:
+                root._doom = failure
+        elif root._status is not _OPEN:
+            raise TransactionError(
+                "the transaction that this block joined ended before the block: "
+                + root._status.value
+            )
+        return False
+
+    def _roll_back(self, error: Exception | None, failure: BaseException | None = None) -> None:
+        """Put every byte back and release the context; raise ``error``, if any.
+        ``failure`` is the exception on its way out of the block."""
+        context = self._context
+        code = _abort(context._h)
+        refusal = _native.error(code) if code < 0 else None
+        doom, self._doom = self._doom, None
+        if code == -errno.EOPNOTSUPP:
+            context._broken = (
+                "a transaction failed in this context, which was opened with twin=False and "
+                "cannot roll back: the areas hold part of its writes; close the context and "
+                "open it again"
+            )
+        else:
+            self._status = Status.ABORTED
+        context._serial = IDLE
+        with suppress(ValueError):
+            context._var.reset(self._token)
+        context._let_go()
+        if self._extras is not None and code >= 0:
+            for callback in self._extras.on_abort:
+                try:
+                    callback()
+                except Exception:
+                    report(callback)
+        if code == -errno.EOPNOTSUPP:
+            raise TransactionError(context._broken) from failure or error or doom
+        if error is not None:
+            raise error
+        if code not in (0, -errno.EBADF, -errno.ECHILD):
+            assert refusal is not None
+            raise refusal from failure
+
+    def _hand_over(self, extras: _Extras) -> None:
+        """Queue the callbacks while nobody else can end, so that they stay in order."""
+        for callback, level in extras.on_commit:
+            self._notify(callback, level)
+
+    def _warn_if_unchanged(self) -> None:
+        if _native.delta_counts(self._context._delta)[0]:
+            return
+        where = getattr(self, "_where", None)
+        hint = "nothing in the areas was changed; was `x = x + 1` meant to be `x[:] = x + 1`?"
+        if where is None:
+            warnings.warn(f"transaction: {hint}", NothingChanged, stacklevel=4)
+            return
+        message = f"{where.__qualname__}(): {hint}"
+        if isinstance(where, FunctionType):
+            code = where.__code__
+            warnings.warn_explicit(message, NothingChanged, code.co_filename, code.co_firstlineno)
+        else:
+            warnings.warn(message, NothingChanged, stacklevel=5)
+
+    # -- levels ----------------------------------------------------------------
+
+    def _ended(self) -> Transaction:
+        """The transaction that has ended; TransactionError if it has not."""
+        root = self._root or self
+        if not root._epoch:
+            raise TransactionError(
+                "the transaction was aborted"
+                if root._status is Status.ABORTED
+                else "the transaction has not ended yet"
+            )
+        return root
+
+    def _target(self, level: Level | None) -> Level:
+        return level or self._level or self._context._level
+
+    def _reach(self, level: Level | None, timeout: float | None) -> None:
+        target = self._target(level)
+        if target.kind < 2 and self._status is _ENDED:
+            return  # it is in the ring since it ended
+        ms = -1 if timeout is None else max(0, round(timeout * 1000 + 0.5))
+        self._settle(self._context._opening.reach(self._epoch, target, ms))
+
+    def _settle(self, failure: Exception | None) -> None:
+        if failure is None:
+            self._status = _ENDED
+            return
+        if isinstance(failure, InDoubt):
+            self._status = Status.IN_DOUBT
+        raise failure
+
+    def wait(self, level: Level | None = None, timeout: float | None = None) -> None:
+        """Wait until the ended transaction has reached a level.
+
+        Args:
+            level: None: the transaction's own.
+            timeout: in seconds; None: for ever.
+
+        Raises:
+            InDoubt: not reached in time, or the drainer failed. The context
+                begins nothing until a later wait succeeds.
+            TransactionError: it has not ended, or was aborted.
+            ValueError: the context has no such level.
+        """
+        root = self._ended()
+        level = root._context._checked(checked_level(level))
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"timeout must not be negative: {timeout}")
+        root._reach(level, timeout)
+
+    async def committed(self, level: Level | None = None) -> None:
+        """``wait`` for tasks: other tasks run meanwhile. Errors are the same."""
+        root = self._ended()
+        target = root._target(root._context._checked(checked_level(level)))
+        if target.kind < 2 and root._status is _ENDED:
+            return
+        loop = asyncio.get_running_loop()
+        reached: asyncio.Future[Exception | None] = loop.create_future()
+
+        def answer(failure: Exception | None) -> None:
+            def settle() -> None:
+                if not reached.done():
+                    reached.set_result(failure)
+
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+        root._context._opening.notify(root._epoch, target, answer)
+        root._settle(await reached)
+
+    # -- callbacks -------------------------------------------------------------
+
+    def on_commit(self, callback: Callable[[], object], level: Level | None = None) -> None:
+        """Call ``callback()`` once the transaction has reached ``level`` (None:
+        its own).
+
+        Callbacks of a context run one after the other in the order of epochs,
+        in a thread of the context; hand over to an event loop with
+        ``loop.call_soon_threadsafe``. If the level is not reached the callback
+        is not called, and the reason goes to ``sys.unraisablehook``, as do
+        exceptions that it raises.
+
+        Raises:
+            TransactionError: the transaction was aborted, or not begun.
+            ValueError: the context has no such level.
+        """
+        root = self._root or self
+        level = root._context._checked(checked_level(level))
+        if not callable(callback):
+            raise TypeError(f"on_commit needs a function, not {callback!r}")
+        if root._epoch:
+            root._notify(callback, level)
+            return
+        self._open_extras().on_commit.append((callback, level))
+
+    def on_abort(self, callback: Callable[[], object]) -> None:
+        """Call ``callback()`` if the transaction is aborted: after every byte has
+        been put back, in the thread that aborts. Exceptions that it raises go to
+        ``sys.unraisablehook``. Errors: as :meth:`on_commit`."""
+        if not callable(callback):
+            raise TypeError(f"on_abort needs a function, not {callback!r}")
+        self._open_extras().on_abort.append(callback)
+
+    def _open_extras(self) -> _Extras:
+        root = self._root or self
+        if root._status is not _OPEN:
+            raise TransactionError(f"the transaction is not open but {root._status.value}")
+        if root._extras is None:
+            root._extras = _Extras()
+        return root._extras
+
+    def _notify(self, callback: Callable[[], object], level: Level | None) -> None:
+        def answer(failure: Exception | None) -> None:
+            try:
+                if failure is not None:
+                    raise failure
+                callback()
+            except Exception:
+                report(callback)
+
+        self._context._opening.notify(self._epoch, self._target(level), answer)
+
+    # -- the rest --------------------------------------------------------------
+
+    def will_write(self, view: Buffer) -> None:
+        """Announce that the kernel will write into ``view`` on the program's
+        behalf: ``readinto``, ``recv_into``, ``os.preadv``, ...
+
+        Needed before each such call in a transaction under the engines "pt"
+        and "emul", which otherwise make it fail with EFAULT; harmless under
+        the others. The view must lie in one area.
+
+        Raises:
+            ValueError: it is not within one area, or not contiguous.
+            TransactionError: the transaction is not open.
+        """
+        root = self._root or self
+        if root._status is not _OPEN:
+            raise TransactionError(f"the transaction is not open but {root._status.value}")
+        self._context._opening.areas.will_write(view)
+
+    @property
+    def status(self) -> Status:
+        """What has become of it. A joined block has the whole's."""
+        return (self._root or self)._status
+
+    @property
+    def epoch(self) -> int:
+        """The number it got when it ended; TransactionError before, and if aborted."""
+        return self._ended()._epoch
+
+    @property
+    def delta(self) -> Delta:
+        """What it changed, once it has ended; lent until the context's next
+        transaction begins (``delta.copy()`` keeps it). A transaction that C or
+        numba code begins through the handle takes it back unnoticed.
+
+        Raises:
+            TransactionError: not ended, aborted, or taken back.
+        """
+        root = self._ended()
+        context = root._context
+        serial = root._serial
+
+        def check() -> None:
+            if context._count != serial:
+                raise TransactionError(
+                    "the delta was lent until the context's next transaction began; "
+                    "keep one with txn.delta.copy() right after the block"
+                )
+
+        return lent_delta(context._delta, context._opening.areas.name_of, check)
