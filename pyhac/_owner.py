@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who may begin: at most one transaction of a context is open at a time.
 
-The lock is taken with one test-and-set when nobody holds it. Everybody else
+The token is taken with one test-and-set when nobody holds it. Everybody else
 comes here. A waiter looks up now and then, so that an owner that will never
 end (its thread is gone, the context was closed) is an error, not a hang.
 """
@@ -9,11 +9,13 @@ end (its thread is gone, the context was closed) is an error, not a hang.
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import threading
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .errors import TransactionError
@@ -24,40 +26,54 @@ if TYPE_CHECKING:
 _LOOK_UP = 0.05  # seconds between two looks at the owner
 _PATIENCE = 10.0  # seconds of waiting before a warning says for what
 
-_Waiters = deque[tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]]
-
 
 def _deadline(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
+def _pause(longest: float, deadline: float | None) -> float:
+    if deadline is None:
+        return longest
+    return max(0.0, min(longest, deadline - time.monotonic()))
+
+
 class Queue:
-    """The lock of a context and those that wait for it."""
+    """A token that its owner takes, and those who wait for it.
 
-    __slots__ = ("_lock", "acquire", "waiters")
+    ``take()`` is the test-and-set: IndexError if somebody else has the token.
+    """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.acquire = self._lock.acquire
-        self.waiters: _Waiters = deque()
+    __slots__ = ("_token", "take", "waiters")
+
+    def __init__(self, refuse: Callable[[], None] | None = None) -> None:
+        self._token: list[None] = [None]
+        self.take: Callable[[], None] = refuse or self._token.pop
+        self.waiters: deque[Callable[[], object]] = deque()
 
     def release(self) -> None:
-        self._lock.release()
+        self._token.append(None)
         if self.waiters:
             self.wake()
 
     def wake(self) -> None:
-        """Let one waiting task try again."""
+        """Let one waiter try again; it may come too late, and lines up again."""
         while self.waiters:
-            loop, future = self.waiters.popleft()
             try:
-                loop.call_soon_threadsafe(_set, future)
-            except RuntimeError:  # its loop is closed
+                self.waiters.popleft()()
+            except (IndexError, RuntimeError):  # somebody was faster; its loop is closed
                 continue
             return
 
+    def _step_aside(self, waiter: Callable[[], object]) -> None:
+        """Leave the line. Who was woken already hands its turn on."""
+        try:
+            self.waiters.remove(waiter)
+        except ValueError:
+            if self._token:
+                self.wake()
+
     def wait(self, context: Context, timeout: float | None) -> None:
-        """Acquire in a thread that found the lock taken.
+        """Take the token in a thread that found it taken.
 
         Raises:
             TransactionError: waiting would never end, or ``timeout`` passed.
@@ -66,47 +82,53 @@ class Queue:
         deadline = _deadline(timeout)
         while True:
             watch.look(sleeping=True)
-            pause = _LOOK_UP
-            if deadline is not None:
-                pause = max(0.0, min(pause, deadline - time.monotonic()))
-            if self.acquire(timeout=pause):
-                return
+            turn = threading.Lock()
+            turn.acquire()
+            waiter = turn.release
+            self.waiters.append(waiter)
+            try:
+                if self._taken():  # it became free before we were in line
+                    return
+                turn.acquire(timeout=_pause(_LOOK_UP, deadline))
+                if self._taken():
+                    return
+            finally:
+                self._step_aside(waiter)
             if deadline is not None and time.monotonic() >= deadline:
                 raise watch.too_late(timeout)
 
     async def wait_async(self, context: Context, timeout: float | None) -> None:
-        """Acquire in a task that found the lock taken; other tasks go on."""
+        """Take the token in a task that found it taken; other tasks go on."""
         watch = _Watch(context, self)
         deadline = _deadline(timeout)
         loop = asyncio.get_running_loop()
         while True:
             watch.look(sleeping=False)
-            future = loop.create_future()
-            entry = (loop, future)
-            self.waiters.append(entry)
+            turn: asyncio.Future[None] = loop.create_future()
+            waiter = functools.partial(loop.call_soon_threadsafe, _set, turn)
+            self.waiters.append(waiter)
             try:
-                if self.acquire(False):  # it became free before we were in line
+                if self._taken():
                     return
-                pause = _LOOK_UP * 4
-                if deadline is not None:
-                    pause = max(0.0, min(pause, deadline - time.monotonic()))
-                await asyncio.wait((future,), timeout=pause)
-            except BaseException:
-                if future.done() and not self._lock.locked():
-                    self.wake()  # it was our turn; it is the next one's now
-                raise
+                await asyncio.wait((turn,), timeout=_pause(4 * _LOOK_UP, deadline))
+                if self._taken():
+                    return
             finally:
-                if entry in self.waiters:
-                    self.waiters.remove(entry)
-            if self.acquire(False):
-                return
+                self._step_aside(waiter)
             if deadline is not None and time.monotonic() >= deadline:
                 raise watch.too_late(timeout)
 
+    def _taken(self) -> bool:
+        try:
+            self.take()
+        except IndexError:
+            return False
+        return True
 
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+
+def _set(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 class _Watch:
@@ -123,6 +145,7 @@ class _Watch:
         """Raise if waiting is vain. ``sleeping``: this thread would stop."""
         context = self._context
         context._refuse_if_unusable(self._queue)
+        context._abort_if_dropped()
         owner = context._owner_thread
         if owner is None:
             return

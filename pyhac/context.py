@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 import weakref
@@ -54,14 +55,14 @@ class Context:
     """
 
     def __init__(self) -> None:
-        # The fields up to _mutex are those of transaction.py, which keeps to
-        # as few steps as it can.
-        self._queue = Queue()
-        self._acquire: Callable[[bool], bool] = self._refuse
-        self._var: ContextVar[int] = ContextVar("pyhac transaction", default=0)
+        # The fields up to _mutex are those of transaction.py.
+        self._queue = Queue(self._refuse)
+        # The serial number of the transaction that this flow is or was inside.
+        # Nobody resets it: an old number is as good as none.
+        self._inside: ContextVar[int] = ContextVar("pyhac transaction", default=0)
         self._serial = IDLE  # of the open transaction
         self._count = 0  # transactions begun
-        self._open: weakref.ref[Transaction] | None = None
+        self._open: Transaction | None = None
         self._owner_thread: int | None = None
         self._delta = _native.new_delta()
         self._level = Level.RING
@@ -494,10 +495,12 @@ class Context:
     @contextmanager
     def _between_transactions(self) -> Iterator[None]:
         """Hold the place of a transaction without being one."""
-        if self._var.get() == self._serial:
+        if self._inside.get() == self._serial:
             raise TransactionError("not inside a transaction: do it before or after the block")
         queue = self._queue
-        if not self._acquire(False):
+        try:
+            queue.take()
+        except IndexError:
             queue.wait(self, None)
         self._owner_thread = threading.get_ident()
         try:
@@ -506,8 +509,8 @@ class Context:
             self._owner_thread = None
             queue.release()
 
-    def _refuse(self, blocking: bool) -> bool:
-        """Takes the place of the lock while the context is not open."""
+    def _refuse(self) -> None:
+        """Takes the place of the token while the context is not open."""
         self._opening  # noqa: B018
         raise Closed("the context is not open")
 
@@ -523,9 +526,8 @@ class Context:
         self._open = None
         self._owner_thread = None
         self._mutex = threading.Lock()
-        self._queue = Queue()
         usable = self._current is not None and not self._current.closed
-        self._acquire = self._queue.acquire if usable else self._refuse
+        self._queue = Queue(None if usable else self._refuse)
         while previous.waiters:
             previous.wake()
 
@@ -542,24 +544,24 @@ class Context:
             return TransactionError(self._broken)
         return error
 
-    def _dropped(self, dead: weakref.ref[Transaction]) -> None:
-        """The open transaction was garbage-collected without having been left."""
-        if self._open is not dead or self._current is None:
+    def _abort_if_dropped(self) -> None:
+        """Abort an open transaction that nobody can leave any more, since only
+        this context still refers to it: its block's frame is gone."""
+        if self._open is None or sys.getrefcount(self._open) > 2:  # ours, and the argument
             return
-        code = _native.lib.hac_abort(self._h)
         self._serial = IDLE
+        code = _native.lib.hac_abort(self._h)
         self._let_go()
         if code >= 0:
             warnings.warn(
                 f"{self!r}: an open transaction was dropped, and has been aborted; use `with`",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
 
     def _after_fork(self) -> None:
         """In the child: whoever held locks is not here to let them go."""
-        waiters = self._queue.waiters
-        waiters.clear()
+        self._queue.waiters.clear()
         serial = self._serial
         opened = self._open
         self._fresh_queue()

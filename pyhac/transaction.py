@@ -11,18 +11,15 @@ from contextlib import suppress
 from threading import get_ident
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING
-from weakref import ref
 
 from . import _native
 from ._notify import report
 from .buffers import Buffer
 from .delta import Delta, lent_delta
-from .errors import Abort, Closed, InDoubt, NothingChanged, TransactionError
+from .errors import Abort, Closed, Forked, InDoubt, NothingChanged, TransactionError
 from .levels import Level, Status, checked_level
 
 if TYPE_CHECKING:
-    from contextvars import Token
-
     from .context import Context
 
 _NEW, _OPEN, _ENDED = Status.NEW, Status.OPEN, Status.ENDED
@@ -65,23 +62,25 @@ class Transaction:
     """
 
     __slots__ = (
-        "__weakref__",
         "_context",
         "_doom",
         "_epoch",
         "_extras",
         "_joined",
         "_level",
+        "_odd",
         "_root",
         "_serial",
         "_status",
         "_timeout",
-        "_token",
         "_where",
     )
 
-    _token: Token[int]
-    _serial: int
+    # Few transactions have these; they are set with _odd.
+    _joined: int  # blocks inside that have not been left
+    _doom: BaseException | None  # what left one of them
+    _extras: _Extras | None
+    _root: Transaction | None  # the transaction that this block joined
     _where: Callable[..., object]
 
     def __init__(self, context: Context, level: Level | None, timeout: float | None) -> None:
@@ -89,55 +88,66 @@ class Transaction:
         self._level = level
         self._timeout = timeout
         self._status = _NEW
+        self._serial = 0
         self._epoch = 0
-        self._joined = 0  # blocks inside that have not been left
-        self._doom: BaseException | None = None
-        self._extras: _Extras | None = None
-        self._root: Transaction | None = None
+        self._odd = False
+
+    def _become_odd(self) -> None:
+        """Leave the short way; called with the context's mutex held."""
+        if not self._odd:
+            self._joined = 0
+            self._doom = None
+            self._extras = None
+            self._root = None
+            self._odd = True
+
+    @property
+    def _whole(self) -> Transaction:
+        """The transaction that this one is part of, or itself."""
+        return (self._root or self) if self._odd else self
 
     def __repr__(self) -> str:
-        root = self._root or self
+        root = self._whole
         number = f" of epoch {root._epoch}" if root._epoch else ""
         return f"<Transaction{number}, {root._status.value}>"
 
     # -- begin -----------------------------------------------------------------
 
     def __enter__(self) -> Transaction:
+        root = self._join()
+        if root is not None:
+            return root
         context = self._context
-        if self._status is not _NEW:
-            raise self._used()
-        if context._var.get() == context._serial:
-            root = self._join()
-            if root is not None:
-                return root
-        if not context._acquire(False):
+        try:
+            context._queue.take()
+        except IndexError:
             context._queue.wait(context, self._timeout)
-        return self._begin(context)
+        return self._begin()
 
     async def __aenter__(self) -> Transaction:
+        root = self._join()
+        if root is not None:
+            return root
         context = self._context
-        if self._status is not _NEW:
-            raise self._used()
-        if context._var.get() == context._serial:
-            root = self._join()
-            if root is not None:
-                return root
-        if not context._acquire(False):
+        try:
+            context._queue.take()
+        except IndexError:
             await context._queue.wait_async(context, self._timeout)
-        return self._begin(context)
+        return self._begin()
 
-    def _begin(self, context: Context) -> Transaction:
+    def _begin(self) -> Transaction:
+        """Begin, having taken the token."""
+        context = self._context
         try:
             # Counted before libhac begins, which takes lent deltas back.
             context._count = serial = context._count + 1
             code = _begin(context._h)
             if code < 0:
                 raise context._begin_error(code)
-            self._serial = serial
-            context._open = ref(self, context._dropped)
+            context._open = self
             context._owner_thread = get_ident()
-            self._token = context._var.set(serial)
-            context._serial = serial
+            context._inside.set(serial)
+            context._serial = self._serial = serial
             self._status = _OPEN
         except BaseException as failure:
             if not isinstance(failure, Exception):
@@ -148,30 +158,33 @@ class Transaction:
 
     def _join(self) -> Transaction | None:
         """Become a part of the transaction that is open in this flow, if it
-        still is; the lock orders this with other joins, and the order of
-        counting and looking orders it with the end."""
+        still is: the block counts itself in and then looks whether the end has
+        begun; the end does it the other way round."""
+        if self._status is not _NEW:
+            raise TransactionError(
+                "a transaction object is used once; call ctx.transaction() for each block"
+            )
         context = self._context
+        if context._inside.get() != context._serial:
+            return None
         context._refuse_if_unusable(context._queue)
-        opened = context._open
-        root = None if opened is None else opened()
+        context._abort_if_dropped()
+        root = context._open
         if root is None:
             return None
         with context._mutex:
+            root._become_odd()
             root._joined += 1
-        if root._status is not _OPEN or context._serial != root._serial:
+        if context._serial != root._serial or root._status is not _OPEN:
             with context._mutex:
                 root._joined -= 1
             return None
         if self._level is not None:
             root._level = max(self._level, root._level or context._level)
+        self._become_odd()
         self._root = root
         self._status = _OPEN
         return root
-
-    def _used(self) -> TransactionError:
-        return TransactionError(
-            "a transaction object is used once; call ctx.transaction() for each block"
-        )
 
     # -- end -------------------------------------------------------------------
 
@@ -182,11 +195,9 @@ class Transaction:
         traceback: TracebackType | None,
     ) -> bool | None:
         if failure is not None:
-            return self._leave(failure)
+            return self._fail(failure)
         if self._end():
-            context = self._context
-            if self._level is not None or context._waits:
-                self._reach(self._level, None)
+            self._reach(self._level, None)
         return None
 
     async def __aexit__(
@@ -196,68 +207,68 @@ class Transaction:
         traceback: TracebackType | None,
     ) -> bool | None:
         if failure is not None:
-            return self._leave(failure)
+            return self._fail(failure)
         if self._end():
-            context = self._context
-            if self._level is not None or context._waits:
-                await self.committed(self._level)
+            await self.committed(self._level)
         return None
 
     def _end(self) -> bool:
-        """End normally; True if there is a level to wait for."""
-        context = self._context
-        if self._joined or self._doom or self._root or context._serial != self._own_serial():
-            self._leave(None)
+        """Leave the block normally. True if there is a level to wait for."""
+        if self._odd and self._root is not None:
+            self._leave_joined(self._root)
             return False
-        self._status = _ENDED  # from here on nobody joins
-        if self._joined:
-            self._status = _OPEN
-            self._leave(None)
-        epoch = -errno.EPROTO
+        context = self._context
+        if not self._is_open():
+            raise self._closed_inside()
+        context._serial = IDLE  # from here on nobody joins
+        if self._odd and (self._joined or self._doom is not None):
+            self._roll_back(self._why_not())
+        epoch = 0
         try:
             epoch = _finish(context._h, context._delta)
-            if epoch > 0:
-                self._epoch = epoch
-                if self._extras is not None:
-                    self._hand_over(self._extras)
-        finally:
-            if epoch > 0:
-                context._serial = IDLE
-                try:  # noqa: SIM105 - suppress() would cost a call
-                    context._var.reset(self._token)
-                except ValueError:
-                    pass  # left in another flow than entered; a stale serial does no harm
-                context._let_go()
-            else:
-                self._status = _OPEN
+            if epoch < 0:
                 self._roll_back(_native.error(epoch))
+            self._epoch = epoch
+            self._status = _ENDED
+            if self._odd and self._extras is not None:
+                # Before anybody else can end: callbacks run in the order of epochs.
+                for callback, level in self._extras.on_commit:
+                    self._notify(callback, level)
+        finally:
+            if epoch >= 0:
+                if not self._epoch:  # interrupted; once it has ended, this does nothing
+                    _abort(context._h)
+                context._let_go()
         if context._check:
             self._warn_if_unchanged()
-        return True
+        return self._level is not None or context._waits
 
-    def _own_serial(self) -> int:
+    def _fail(self, failure: BaseException) -> bool:
+        """Leave the block with an exception. True: swallow it."""
+        if self._odd and self._root is not None:
+            if self._root._doom is None:
+                self._root._doom = failure
+            self._leave_joined(self._root, failure)
+            return False
+        if self._is_open():
+            self._context._serial = IDLE
+            self._roll_back(None, failure)
+        return isinstance(failure, Abort)
+
+    def _is_open(self) -> bool:
+        """True, or False if the context was closed meanwhile."""
         if self._status is _NEW:
             raise TransactionError("the transaction has not been entered: use `with`")
         if self._status is not _OPEN:
             raise TransactionError(f"the transaction is over: {self._status.value}")
-        return self._serial
+        if self._context._serial == self._serial:
+            return True
+        self._status = Status.ABORTED
+        return False
 
-    def _leave(self, failure: BaseException | None) -> bool | None:
-        """Every way out but the normal one. True: swallow the exception."""
-        root = self._root
-        if root is not None:
-            return self._leave_joined(root, failure)
-        context = self._context
-        if context._serial != self._own_serial():
-            self._status = Status.ABORTED
-            if failure is None:
-                raise Closed("the context was closed inside this transaction, which aborted it")
-            return isinstance(failure, Abort)
-        error: Exception | None = None
-        if failure is None:
-            error = self._why_not()
-        self._roll_back(error, failure)
-        return isinstance(failure, Abort)
+    @staticmethod
+    def _closed_inside() -> Closed:
+        return Closed("the context was closed inside this transaction, which aborted it")
 
     def _why_not(self) -> TransactionError:
         if self._doom is None:
@@ -272,21 +283,16 @@ class Transaction:
         error.__cause__ = self._doom
         return error
 
-    def _leave_joined(self, root: Transaction, failure: BaseException | None) -> bool:
+    def _leave_joined(self, root: Transaction, failure: BaseException | None = None) -> None:
         if self._status is not _OPEN:
             raise TransactionError("the block has been left already")
         self._status = _ENDED
         with self._context._mutex:
             root._joined -= 1
-        if failure is not None:
-            if root._doom is None:
-                root._doom = failure
-        elif root._status is not _OPEN:
+        if failure is None and (root._status is not _OPEN or self._context._serial != root._serial):
             raise TransactionError(
-                "the transaction that this block joined ended before the block: "
-                + root._status.value
+                "the transaction that this block joined was over before the block"
             )
-        return False
 
     def _roll_back(self, error: Exception | None, failure: BaseException | None = None) -> None:
         """Put every byte back and release the context; raise ``error``, if any.
@@ -294,37 +300,28 @@ class Transaction:
         context = self._context
         code = _abort(context._h)
         refusal = _native.error(code) if code < 0 else None
-        doom, self._doom = self._doom, None
         if code == -errno.EOPNOTSUPP:
             context._broken = (
                 "a transaction failed in this context, which was opened with twin=False and "
                 "cannot roll back: the areas hold part of its writes; close the context and "
                 "open it again"
             )
-        else:
-            self._status = Status.ABORTED
-        context._serial = IDLE
-        with suppress(ValueError):
-            context._var.reset(self._token)
+        self._status = Status.ABORTED
         context._let_go()
-        if self._extras is not None and code >= 0:
-            for callback in self._extras.on_abort:
+        if self._odd:
+            self._doom = None  # it holds frames, and those hold us
+            for callback in self._extras.on_abort if self._extras is not None else ():
                 try:
                     callback()
                 except Exception:
                     report(callback)
         if code == -errno.EOPNOTSUPP:
-            raise TransactionError(context._broken) from failure or error or doom
+            raise TransactionError(context._broken) from failure or error
         if error is not None:
             raise error
-        if code not in (0, -errno.EBADF, -errno.ECHILD):
-            assert refusal is not None
+        # Closed and forked are no news to a block that fails anyway.
+        if refusal is not None and not isinstance(refusal, (Closed, Forked)):
             raise refusal from failure
-
-    def _hand_over(self, extras: _Extras) -> None:
-        """Queue the callbacks while nobody else can end, so that they stay in order."""
-        for callback, level in extras.on_commit:
-            self._notify(callback, level)
 
     def _warn_if_unchanged(self) -> None:
         if _native.delta_counts(self._context._delta)[0]:
@@ -345,7 +342,7 @@ class Transaction:
 
     def _ended(self) -> Transaction:
         """The transaction that has ended; TransactionError if it has not."""
-        root = self._root or self
+        root = self._whole
         if not root._epoch:
             raise TransactionError(
                 "the transaction was aborted"
@@ -427,7 +424,7 @@ class Transaction:
             TransactionError: the transaction was aborted, or not begun.
             ValueError: the context has no such level.
         """
-        root = self._root or self
+        root = self._whole
         level = root._context._checked(checked_level(level))
         if not callable(callback):
             raise TypeError(f"on_commit needs a function, not {callback!r}")
@@ -445,11 +442,13 @@ class Transaction:
         self._open_extras().on_abort.append(callback)
 
     def _open_extras(self) -> _Extras:
-        root = self._root or self
+        root = self._whole
         if root._status is not _OPEN:
             raise TransactionError(f"the transaction is not open but {root._status.value}")
-        if root._extras is None:
-            root._extras = _Extras()
+        with root._context._mutex:
+            root._become_odd()
+            if root._extras is None:
+                root._extras = _Extras()
         return root._extras
 
     def _notify(self, callback: Callable[[], object], level: Level | None) -> None:
@@ -477,7 +476,7 @@ class Transaction:
             ValueError: it is not within one area, or not contiguous.
             TransactionError: the transaction is not open.
         """
-        root = self._root or self
+        root = self._whole
         if root._status is not _OPEN:
             raise TransactionError(f"the transaction is not open but {root._status.value}")
         self._context._opening.areas.will_write(view)
@@ -485,7 +484,7 @@ class Transaction:
     @property
     def status(self) -> Status:
         """What has become of it. A joined block has the whole's."""
-        return (self._root or self)._status
+        return self._whole._status
 
     @property
     def epoch(self) -> int:
