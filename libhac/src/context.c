@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+#include "context.h"
+
+#include "error.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define KNOWN_FLAGS (HAC_NO_TWIN | HAC_STRICT | HAC_READONLY | HAC_PARTIAL | HAC_FAIL_FULL)
+
+/*
+ * Contexts are not freed: a call on a closed one must find out that it is.
+ * The list keeps them reachable, for whoever looks for leaks.
+ */
+struct kept {
+	hac *h;
+	struct kept *next;
+};
+
+static struct kept *_Atomic kept;
+
+int context_enter(hac *h)
+{
+	if (!h)
+		return hac_fail(EINVAL, "the context is NULL");
+	if (h->process != process_current())
+		return hac_fail(
+			ECHILD,
+			"the context belongs to the parent of this process: open one of your own after fork");
+	pthread_mutex_lock(&h->lock);
+	if (h->closed) {
+		pthread_mutex_unlock(&h->lock);
+		return hac_fail(EBADF, "the context is closed");
+	}
+	return 0;
+}
+
+void context_leave(hac *h)
+{
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* --------------------------------------------------------------- open -- */
+
+static int check_level(const struct hac_level *level, bool path)
+{
+	if (level->kind > HAC_LEVEL_BACKUP)
+		return hac_fail(EINVAL, "unknown level %u", level->kind);
+	if (level->kind == HAC_LEVEL_BACKUP)
+		return hac_fail(EINVAL, "level BACKUP(%u): the context has no backups",
+				level->count);
+	if (level->count)
+		return hac_fail(EINVAL, "only level BACKUP has a count");
+	if (level->kind == HAC_LEVEL_JOURNAL && !path)
+		return hac_fail(EINVAL, "level JOURNAL: a context without a path has no journal");
+	return 0;
+}
+
+static int check_options(const char *path, const struct hac_options *o)
+{
+	if (o->size != sizeof(*o))
+		return hac_fail(EINVAL, "struct hac_options: size is %zu, must be %zu", o->size,
+				sizeof(*o));
+	if (o->flags & ~KNOWN_FLAGS)
+		return hac_fail(EINVAL, "unknown context flags 0x%x", o->flags & ~KNOWN_FLAGS);
+	if (o->flush_ms < 0)
+		return hac_fail(EINVAL, "flush_ms is %d, must be 0 or more", o->flush_ms);
+	if (path && !*path)
+		return hac_fail(EINVAL, "the path of the image is empty");
+	if (!path && (o->flags & HAC_READONLY || o->at))
+		return hac_fail(EINVAL, "readonly and at need the path of an image");
+	if (o->ring_bytes > (1ul << 40))
+		return hac_fail(EINVAL, "ring_bytes is %zu, at most 2^40", o->ring_bytes);
+	return check_level(&o->level, path != NULL);
+}
+
+static int open_image(hac *h, const char *path, const struct hac_options *o)
+{
+	struct image_options image = { .readonly = o->flags & HAC_READONLY, .at = o->at };
+	struct drainer_options drainer = { .ring_bytes = o->ring_bytes, .flush_ms = o->flush_ms };
+	int result = image_open(path, &image, &h->image);
+
+	if (result)
+		return result;
+	h->next_area_id = h->image->next_area_id;
+	h->unclaimed = h->image->areas_count;
+	atomic_store(&h->epoch, h->image->epoch);
+	if (image.readonly)
+		return 0;
+	result = drainer_start(h->image, &drainer, &h->drainer);
+	if (result) {
+		image_close(h->image);
+		h->image = NULL;
+	}
+	return result;
+}
+
+static void keep(hac *h, struct kept *entry)
+{
+	entry->h = h;
+	entry->next = atomic_load(&kept);
+	while (!atomic_compare_exchange_weak(&kept, &entry->next, entry))
+		;
+}
+
+int hac_open(const char *path, const struct hac_options *options, hac **out)
+{
+	static const struct hac_options defaults = { .size = sizeof(defaults) };
+	const struct hac_options *o = options ? options : &defaults;
+	struct kept *entry;
+	int result = check_options(path, o);
+	hac *h;
+
+	if (result)
+		return result;
+	h = calloc(1, sizeof(*h));
+	entry = calloc(1, sizeof(*entry));
+	if (!h || !entry) {
+		result = hac_fail(ENOMEM, "no memory for a context");
+		goto fail;
+	}
+	h->flags = o->flags;
+	h->process = process_current();
+	h->level = o->level;
+	if (!h->level.kind)
+		h->level.kind = path && !(o->flags & HAC_READONLY) ? HAC_LEVEL_JOURNAL :
+								     HAC_LEVEL_RING;
+	h->next_area_id = 1;
+	result = context_check_engine(h, o->engine);
+	if (result)
+		goto fail;
+	snprintf(h->engine, sizeof(h->engine), "%s", o->engine ? o->engine : "auto");
+	snprintf(h->reason, sizeof(h->reason), "%s: no area is mapped yet", h->engine);
+	result = path ? open_image(h, path, o) : 0;
+	if (result)
+		goto fail;
+	pthread_mutex_init(&h->lock, NULL);
+	h->stats.size = sizeof(h->stats);
+	keep(h, entry);
+	*out = h;
+	return 0;
+fail:
+	free(h);
+	free(entry);
+	return result;
+}
+
+/* -------------------------------------------------------------- close -- */
+
+static int end_everything(hac *h)
+{
+	int result = 0;
+
+	if (h->stage != STAGE_IDLE && !(h->flags & HAC_NO_TWIN)) {
+		result = transaction_abort(h);
+		if (result)
+			return result;
+	}
+	if (h->flags & HAC_READONLY || h->stage != STAGE_IDLE || !h->areas_count)
+		return 0;
+	return transaction_end_strays(h);
+}
+
+int hac_close(hac *h)
+{
+	int result = context_enter(h), stopped;
+	size_t i;
+
+	if (result)
+		return result;
+	result = end_everything(h);
+	if (result == -EREMCHG) {
+		context_leave(h);
+		return result;
+	}
+	/* They are let go as the journal gets there, or when it fails. */
+	while (atomic_load(&h->waiters))
+		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+	if (h->drainer) {
+		h->durable_at_close = drainer_durable(h->drainer);
+		stopped = drainer_stop(h->drainer);
+		if (stopped && !result)
+			result = hac_fail(
+				-stopped,
+				"image %s: the journal did not take everything after epoch %llu: %s",
+				h->image->path, (unsigned long long)h->durable_at_close,
+				strerror(-stopped));
+		else if (!stopped)
+			h->durable_at_close = atomic_load(&h->epoch);
+		h->drainer = NULL;
+	}
+	for (i = 0; i < h->areas_count; i++)
+		context_retire(h->areas[i]);
+	h->areas_count = 0;
+	free(h->areas);
+	h->areas = NULL;
+	free(h->drops);
+	h->drops = NULL;
+	if (h->image)
+		image_close(h->image);
+	h->image = NULL;
+	delta_free(&h->delta);
+	extents_free(&h->extents);
+	h->closed = true;
+	context_leave(h);
+	return result;
+}
+
+int hac_unmap(void *address)
+{
+	struct area *area;
+	int result = registry_take_closed(address, &area);
+
+	if (!result)
+		area_destroy(area);
+	return result;
+}
+
+/* --------------------------------------------------------------- wait -- */
+
+int hac_wait(hac *h, uint64_t epoch, const struct hac_level *level, int ms)
+{
+	struct hac_level want;
+	uint64_t doubt;
+	int result = context_enter(h);
+
+	if (result)
+		return result;
+	want = level && level->kind ? *level : h->level;
+	result = check_level(&want, h->image != NULL);
+	if (!result && epoch > atomic_load(&h->epoch))
+		result = hac_fail(EINVAL, "epoch %llu has not ended", (unsigned long long)epoch);
+	if (result || want.kind == HAC_LEVEL_RING || !h->drainer) {
+		context_leave(h);
+		return result;
+	}
+	/* Waiting keeps nobody out, and hac_close() leaves the drainer alone
+	 * while somebody waits. */
+	atomic_fetch_add(&h->waiters, 1);
+	context_leave(h);
+	result = drainer_wait(h->drainer, epoch, ms);
+	if (!result) {
+		doubt = atomic_load(&h->doubt);
+		if (doubt && doubt <= epoch)
+			atomic_compare_exchange_strong(&h->doubt, &doubt, 0);
+	} else {
+		atomic_store(&h->doubt, epoch);
+		result = hac_fail(EUCLEAN,
+				  "epoch %llu ended but is not known to be in the journal: %s",
+				  (unsigned long long)epoch, strerror(-result));
+	}
+	atomic_fetch_sub(&h->waiters, 1);
+	return result;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* An open context, and what the files that implement its calls share. */
+#ifndef HAC_CONTEXT_H
+#define HAC_CONTEXT_H
+
+#include "area.h"
+#include "delta.h"
+#include "drainer.h"
+#include "hac.h"
+#include "image.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum stage { STAGE_IDLE, STAGE_OPEN, STAGE_PREPARED };
+
+struct hac {
+	uint64_t process;
+	pthread_mutex_t lock;
+	bool closed;
+	uint32_t flags;
+	struct hac_level level;
+	char engine[32];         /* as asked for: "auto" or a name */
+	struct image *image;     /* NULL without a path */
+	struct drainer *drainer; /* NULL without a path, or read-only */
+
+	struct area **areas; /* ascending by id */
+	size_t areas_count;
+	uint32_t next_area_id;
+	uint32_t *drops; /* ids that the next epoch removes from the image */
+	size_t drops_count;
+	size_t unclaimed;
+
+	enum stage stage;
+	bool faults; /* some area's engine needs the SIGSEGV handler */
+	_Atomic uint64_t epoch;
+	uint64_t durable_at_close;
+	_Atomic int waiters;    /* threads inside of hac_wait() */
+	_Atomic uint64_t doubt; /* the epoch that did not reach its level, or 0 */
+	struct delta delta;     /* of the prepared transaction; lent afterwards */
+	struct extents extents; /* scratch */
+	struct hac_stats stats;
+	uint64_t past_writes; /* of areas that were dropped */
+	uint64_t past_faults;
+	bool blind; /* an area was tracked without seeing single writes */
+	char reason[192];
+};
+
+/* Take the lock of an open context of this process, or say why not. */
+int context_enter(hac *h);
+void context_leave(hac *h);
+
+/* context_areas.c: with the lock. */
+struct area *context_area(const hac *h, const char *name);
+/* Is this engine to be had here, for a context like this? NULL: the default. */
+int context_check_engine(const hac *h, const char *name);
+/* Choose or change the engine of an area; armed if it was armed. */
+int context_choose_engine(hac *h, struct area *area, const char *name);
+/* Stop watching; leave the memory to whoever still looks at it. */
+void context_retire(struct area *area);
+
+/* transaction.c: with the lock. */
+int transaction_begin(hac *h);
+int transaction_abort(hac *h);
+/* End what was written outside of transactions; refuse in strict contexts. */
+int transaction_end_strays(hac *h);
+
+#endif

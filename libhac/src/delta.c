@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+#include "delta.h"
+
+#include "diff.h"
+#include "error.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* A buffer of this size is kept between transactions. */
+#define KEPT_BYTES (64u * 1024)
+/* Appending a word writes 8 bytes, and may need fewer. */
+#define SLACK 8u
+
+#define RACY __attribute__((no_sanitize("thread")))
+
+static int grow(void **buffer, size_t *room, size_t item, size_t want)
+{
+	size_t bytes = *room * item, fresh;
+	void *p;
+
+	if (want <= *room)
+		return 0;
+	fresh = bytes ? bytes * 2 : KEPT_BYTES;
+	if (fresh < want * item)
+		fresh = page_up(want * item);
+	p = bytes ? mremap(*buffer, bytes, fresh, MREMAP_MAYMOVE) :
+		    mmap(NULL, fresh, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return hac_fail(ENOMEM, "no memory for a delta of %zu bytes", want * item);
+	*buffer = p;
+	*room = fresh / item;
+	return 0;
+}
+
+int delta_reserve(struct delta *delta, size_t runs, size_t bytes)
+{
+	static const struct hac_run none = { UINT64_MAX, 0, UINT32_MAX };
+	int result = 0;
+
+	if (delta->runs_count + runs + 1 > delta->runs_room) {
+		result = grow((void **)&delta->list, &delta->runs_room, sizeof(*delta->list),
+			      delta->runs_count + runs + 1);
+		if (result)
+			return result;
+		delta->list[0] = none;
+		delta->runs = delta->list + 1;
+	}
+	if (delta->bytes_count + bytes + SLACK > delta->bytes_room)
+		result = grow((void **)&delta->bytes, &delta->bytes_room, 1,
+			      delta->bytes_count + bytes + SLACK);
+	return result;
+}
+
+static void shrink(void **buffer, size_t *room, size_t item)
+{
+	size_t bytes = *room * item;
+
+	if (bytes > KEPT_BYTES) {
+		munmap((char *)*buffer + KEPT_BYTES, bytes - KEPT_BYTES);
+		*room = KEPT_BYTES / item;
+	}
+}
+
+void delta_clear(struct delta *delta)
+{
+	shrink((void **)&delta->list, &delta->runs_room, sizeof(*delta->list));
+	shrink((void **)&delta->bytes, &delta->bytes_room, 1);
+	delta->runs_count = 0;
+	delta->bytes_count = 0;
+	delta->pages = 0;
+	delta->words = 0;
+}
+
+void delta_free(struct delta *delta)
+{
+	if (delta->list)
+		munmap(delta->list, delta->runs_room * sizeof(*delta->list));
+	if (delta->bytes)
+		munmap(delta->bytes, delta->bytes_room);
+	memset(delta, 0, sizeof(*delta));
+}
+
+/* Compare one chunk; the run before may be continued. */
+static int add_chunk(struct delta *delta, const struct area *area, size_t from, size_t length)
+{
+	struct diff_output out = { .area = area->layout.id };
+	size_t whole = length & ~(size_t)63, rest = length - whole;
+	int result = delta_reserve(delta, DIFF_CHUNK_RUNS + 1, DIFF_CHUNK);
+
+	if (result)
+		return result;
+	out.run = delta->list + delta->runs_count;
+	out.bytes = delta->bytes + delta->bytes_count;
+	diff_chunk(area->memory + from, area->twin + from, from, whole, &out);
+	if (rest)
+		diff_words(area->memory + from + whole, area->twin + from + whole, from + whole,
+			   rest, &out);
+	delta->runs_count = (size_t)(out.run - delta->list);
+	delta->bytes_count = (size_t)(out.bytes - delta->bytes);
+	delta->words += out.words;
+	if (out.words)
+		delta->pages++;
+	return 0;
+}
+
+int delta_add_words(struct delta *delta, const struct area *area, const struct extents *extents)
+{
+	size_t i, at, length;
+	int result = 0;
+
+	for (i = 0; i < extents->count && !result; i++) {
+		const struct extent *e = &extents->items[i];
+
+		for (at = e->from; at < e->to && !result; at += length) {
+			/* Most of a large extent may be equal: skip that
+			 * without making room for its delta. */
+			at += equal_prefix(area->memory + at, area->twin + at,
+					   (e->to - at) & ~(size_t)63);
+			/* Up to the end of the page, to count pages. */
+			length = DIFF_CHUNK - at % DIFF_CHUNK;
+			if (length > e->to - at)
+				length = e->to - at;
+			if (length)
+				result = add_chunk(delta, area, at, length);
+		}
+	}
+	return result;
+}
+
+RACY static void copy_out(unsigned char *to, const unsigned char *from, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i + 8 <= length; i += 8)
+		__builtin_memcpy(to + i, from + i, 8);
+	for (; i < length; i++)
+		to[i] = from[i];
+}
+
+static int add_run(struct delta *delta, const struct area *area, size_t from, size_t to, bool bytes)
+{
+	size_t length;
+	int result = 0;
+
+	for (; from < to && !result; from += length) {
+		length = to - from < (1u << 30) ? to - from : 1u << 30;
+		result = delta_reserve(delta, 1, bytes ? length : 0);
+		if (result)
+			return result;
+		delta->runs[delta->runs_count++] =
+			(struct hac_run){ from, (uint32_t)length, area->layout.id };
+		if (bytes) {
+			copy_out(delta->bytes + delta->bytes_count, area->memory + from, length);
+			delta->bytes_count += length;
+		}
+	}
+	return result;
+}
+
+int delta_add_whole(struct delta *delta, const struct area *area, const struct extents *extents,
+		    bool pages, bool bytes)
+{
+	size_t i, from, to, done = 0, size = area->layout.size;
+	size_t shift = PAGE_BYTES - area->head % PAGE_BYTES;
+	int result = 0;
+
+	for (i = 0; i < extents->count && !result; i++) {
+		from = extents->items[i].from;
+		to = extents->items[i].to;
+		if (pages) {
+			from = page_down(from + shift);
+			from = from > shift ? from - shift : 0;
+			to = page_up(to + shift) - shift;
+			if (to > size)
+				to = size;
+		}
+		if (from < done)
+			from = done;
+		if (from >= to)
+			continue;
+		result = add_run(delta, area, from, to, bytes);
+		done = to;
+	}
+	delta->pages += extents_pages(extents);
+	return result;
+}
+
+void delta_commit(const struct delta *delta, struct area *area, size_t *i, size_t *at)
+{
+	while (*i < delta->runs_count && delta->runs[*i].area == area->layout.id) {
+		const struct hac_run *run = &delta->runs[*i];
+
+		if (run->length == 8)
+			memcpy(area->twin + run->offset, delta->bytes + *at, 8);
+		else
+			memcpy(area->twin + run->offset, delta->bytes + *at, run->length);
+		*at += run->length;
+		++*i;
+	}
+}

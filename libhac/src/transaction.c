@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: MIT
+#include "context.h"
+#include "diff.h"
+#include "engine.h"
+#include "error.h"
+#include "fault.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ------------------------------------------------------------ prepare -- */
+
+static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
+{
+	size_t pages = h->delta.pages;
+	bool all = area->suspect;
+	int result = area_harvest(area, &h->extents, false);
+
+	if (result)
+		return result;
+	if (form == HAC_PAGES) {
+		result = delta_add_whole(&h->delta, area, &h->extents, true, bytes);
+	} else if (area->twin) {
+		result = delta_add_words(&h->delta, area, &h->extents);
+		/* The engine knows which pages were written; where it does
+		 * not, those that changed have been counted. */
+		if (!all && !(area->engine->flags & ENGINE_NEEDS_TWIN) && area->head == 0)
+			h->delta.pages = pages + extents_pages(&h->extents);
+	} else {
+		result = delta_add_whole(&h->delta, area, &h->extents,
+					 !(area->engine->flags & ENGINE_WORDS), bytes);
+	}
+	if (result)
+		area->suspect = true;
+	return result;
+}
+
+/* Fill h->delta with everything that changed. On failure nothing is lost: what
+ * was harvested is reported again. */
+static int collect(hac *h, uint32_t form, bool bytes)
+{
+	size_t i;
+	int result = 0;
+
+	delta_clear(&h->delta);
+	for (i = 0; i < h->areas_count && !result; i++)
+		result = add_area(h, h->areas[i], form, bytes);
+	if (result)
+		while (i-- > 0)
+			h->areas[i]->suspect = true;
+	return result;
+}
+
+static void suspect_all(hac *h)
+{
+	size_t i;
+
+	for (i = 0; i < h->areas_count; i++)
+		h->areas[i]->suspect = true;
+}
+
+static int check_form(const hac *h, const struct hac_delta *delta)
+{
+	if (!delta)
+		return 0;
+	if (delta->size != sizeof(*delta))
+		return hac_fail(EINVAL, "struct hac_delta: size is %zu, must be %zu", delta->size,
+				sizeof(*delta));
+	if (delta->form != HAC_WORDS && delta->form != HAC_PAGES)
+		return hac_fail(EINVAL, "delta form %u is neither HAC_WORDS nor HAC_PAGES",
+				delta->form);
+	if (delta->flags & ~HAC_RUNS_ONLY)
+		return hac_fail(EINVAL, "unknown delta flags 0x%x", delta->flags & ~HAC_RUNS_ONLY);
+	if (delta->flags & HAC_RUNS_ONLY && (h->drainer || !(h->flags & HAC_NO_TWIN)))
+		return hac_fail(
+			EINVAL,
+			"HAC_RUNS_ONLY: the image or the twin of this context needs the bytes, too");
+	return 0;
+}
+
+static int hand_out(const hac *h, struct hac_delta *delta)
+{
+	const struct delta *d = &h->delta;
+	bool fits;
+
+	if (!delta)
+		return 0;
+	if (!delta->runs_max) {
+		delta->runs = d->runs;
+		delta->bytes = d->bytes;
+		delta->runs_count = d->runs_count;
+		delta->bytes_count = d->bytes_count;
+		return 0;
+	}
+	fits = delta->runs_max >= d->runs_count &&
+	       (delta->bytes_max >= d->bytes_count || delta->flags & HAC_RUNS_ONLY);
+	delta->runs_count = d->runs_count;
+	delta->bytes_count = d->bytes_count;
+	if (!fits)
+		return hac_fail(
+			ENOBUFS,
+			"the delta has %zu runs and %zu bytes, the buffers hold %zu and %zu; prepare again with larger ones, finish or abort",
+			d->runs_count, d->bytes_count, delta->runs_max, delta->bytes_max);
+	memcpy(delta->runs, d->runs, d->runs_count * sizeof(*d->runs));
+	if (!(delta->flags & HAC_RUNS_ONLY))
+		memcpy(delta->bytes, d->bytes, d->bytes_count);
+	return 0;
+}
+
+static int prepare(hac *h, struct hac_delta *delta)
+{
+	int result = check_form(h, delta);
+
+	if (result)
+		return result;
+	if (h->stage == STAGE_IDLE)
+		return hac_fail(EPROTO, "no transaction is open: call hac_begin() first");
+	if (h->stage == STAGE_OPEN) {
+		result = collect(h, delta ? delta->form : HAC_WORDS,
+				 !delta || !(delta->flags & HAC_RUNS_ONLY));
+		if (result)
+			return result;
+		h->stage = STAGE_PREPARED;
+	}
+	return hand_out(h, delta);
+}
+
+/* ------------------------------------------------------------- finish -- */
+
+/* The layouts that this epoch is the first to hold. */
+static int announce(const hac *h, struct layout **out, size_t *count)
+{
+	size_t i, n = 0;
+
+	*out = NULL;
+	*count = 0;
+	for (i = 0; i < h->areas_count; i++)
+		n += !h->areas[i]->announced;
+	if (!n)
+		return 0;
+	*out = malloc(n * sizeof(**out));
+	if (!*out)
+		return hac_fail(ENOMEM, "no memory for %zu layouts", n);
+	for (i = 0; i < h->areas_count; i++)
+		if (!h->areas[i]->announced)
+			(*out)[(*count)++] = h->areas[i]->layout;
+	return 0;
+}
+
+static int push(hac *h, uint64_t epoch)
+{
+	struct layout *layouts;
+	struct transaction_record record = {
+		.epoch = epoch,
+		.drops = h->drops,
+		.drops_count = h->drops_count,
+		.runs = h->delta.runs,
+		.runs_count = h->delta.runs_count,
+		.bytes = h->delta.bytes,
+		.bytes_count = h->delta.bytes_count,
+	};
+	int result = announce(h, &layouts, &record.layouts_count);
+
+	if (result)
+		return result;
+	record.layouts = layouts;
+	result = drainer_push(h->drainer, &record, !(h->flags & HAC_FAIL_FULL));
+	free(layouts);
+	return result;
+}
+
+static void count(hac *h, const struct delta *d)
+{
+	h->stats.transactions++;
+	h->stats.dirty_pages += d->pages;
+	h->stats.changed_words += d->words;
+	h->stats.delta_bytes += d->bytes_count;
+}
+
+/* The delta of this stage becomes the next epoch, or nothing changes. */
+static int finish(hac *h, uint64_t *epoch)
+{
+	uint64_t next = atomic_load(&h->epoch) + 1;
+	size_t i, run = 0, at = 0;
+	int result;
+
+	if (h->drainer) {
+		if (next <= h->image->last_epoch)
+			next = h->image->last_epoch + 1;
+		result = push(h, next);
+		if (result)
+			return result;
+	}
+	for (i = 0; i < h->areas_count; i++) {
+		struct area *area = h->areas[i];
+
+		if (area->twin)
+			delta_commit(&h->delta, area, &run, &at);
+		area->announced = true;
+	}
+	h->drops_count = 0;
+	atomic_store(&h->epoch, next);
+	count(h, &h->delta);
+	if (epoch)
+		*epoch = next;
+	return 0;
+}
+
+/* -------------------------------------------------------------- begin -- */
+
+static bool has_news(const hac *h)
+{
+	size_t i;
+
+	if (h->delta.runs_count || h->drops_count)
+		return true;
+	for (i = 0; i < h->areas_count; i++)
+		if (!h->areas[i]->announced)
+			return true;
+	return false;
+}
+
+/* Strict: were bytes changed in an area that has been through an epoch? */
+static const struct area *find_stray(const hac *h)
+{
+	size_t i, k;
+
+	for (i = 0; i < h->areas_count; i++)
+		for (k = 0; h->areas[i]->announced && k < h->delta.runs_count; k++)
+			if (h->delta.runs[k].area == h->areas[i]->layout.id)
+				return h->areas[i];
+	return NULL;
+}
+
+int transaction_end_strays(hac *h)
+{
+	const struct area *stray;
+	int result = collect(h, HAC_WORDS, true);
+
+	if (result)
+		return result;
+	if (!has_news(h))
+		return 0;
+	stray = h->flags & HAC_STRICT ? find_stray(h) : NULL;
+	if (stray) {
+		uint64_t offset = 0;
+		size_t k;
+
+		for (k = 0; k < h->delta.runs_count; k++)
+			if (h->delta.runs[k].area == stray->layout.id)
+				break;
+		offset = h->delta.runs[k].offset;
+		suspect_all(h);
+		return hac_fail(
+			EREMCHG,
+			"area '%s' was written outside a transaction, first at offset %llu; strict contexts refuse that",
+			stray->layout.name, (unsigned long long)offset);
+	}
+	result = finish(h, NULL);
+	if (result)
+		suspect_all(h);
+	else
+		h->stats.strays++;
+	return result;
+}
+
+static int arm_all(hac *h)
+{
+	size_t i;
+	int result = 0;
+
+	for (i = 0; i < h->areas_count && !result; i++) {
+		if (h->areas[i]->armed)
+			continue;
+		result = area_arm(h->areas[i]);
+		if (result)
+			result = hac_fail(-result, "area '%s': engine %s: %s",
+					  h->areas[i]->layout.name, h->areas[i]->engine->name,
+					  strerror(-result));
+	}
+	return result;
+}
+
+static int check_ready(hac *h)
+{
+	uint64_t doubt = atomic_load(&h->doubt);
+
+	if (h->stage != STAGE_IDLE)
+		return hac_fail(EBUSY, "a transaction is open: end or abort it first");
+	if (h->flags & HAC_READONLY)
+		return hac_fail(EPROTO, "the context is read-only: it has no transactions");
+	if (h->unclaimed && !(h->flags & HAC_PARTIAL))
+		return hac_fail(
+			EPROTO,
+			"the image holds %zu area(s) that nobody has claimed: map, adopt or drop them, or open with HAC_PARTIAL (partial=True)",
+			h->unclaimed);
+	if (doubt) {
+		if (drainer_error(h->drainer) || drainer_durable(h->drainer) < doubt)
+			return hac_fail(
+				EUCLEAN,
+				"epoch %llu is in doubt (it has not reached the level that was waited for): wait for it again, or close the context and open the image anew",
+				(unsigned long long)doubt);
+		atomic_store(&h->doubt, 0);
+	}
+	return 0;
+}
+
+int transaction_begin(hac *h)
+{
+	int result = check_ready(h);
+
+	if (!result && h->faults)
+		result = fault_claim();
+	/* Watch what is new before comparing it. */
+	if (!result)
+		result = arm_all(h);
+	if (!result)
+		result = transaction_end_strays(h);
+	if (!result)
+		h->stage = STAGE_OPEN;
+	return result;
+}
+
+/* -------------------------------------------------------------- abort -- */
+
+/* The pages stay open and remembered: what some late writer adds is found at
+ * the next harvest, like any write between transactions. */
+static int restore_area(hac *h, struct area *area)
+{
+	size_t i;
+	int result = area_harvest(area, &h->extents, true);
+
+	if (result)
+		return result;
+	for (i = 0; i < h->extents.count && !result; i++) {
+		const struct extent *e = &h->extents.items[i];
+
+		result = area_open(area, e->from, e->to);
+		if (!result)
+			diff_restore(area->memory + e->from, area->twin + e->from, e->to - e->from);
+	}
+	return result;
+}
+
+static int restore_run(hac *h, const struct hac_run *run)
+{
+	size_t i;
+	int result = 0;
+
+	for (i = 0; i < h->areas_count; i++) {
+		struct area *area = h->areas[i];
+
+		if (area->layout.id != run->area)
+			continue;
+		result = area_open(area, run->offset, run->offset + run->length);
+		if (!result)
+			diff_restore(area->memory + run->offset, area->twin + run->offset,
+				     run->length);
+		break;
+	}
+	return result;
+}
+
+int transaction_abort(hac *h)
+{
+	size_t i;
+	int result = 0;
+
+	if (h->stage == STAGE_IDLE)
+		return hac_fail(EPROTO, "no transaction is open: nothing to abort");
+	if (h->flags & HAC_NO_TWIN)
+		return hac_fail(
+			EOPNOTSUPP,
+			"the context has no twin (HAC_NO_TWIN, twin=False): it cannot put bytes back");
+	if (h->stage == STAGE_PREPARED)
+		for (i = 0; i < h->delta.runs_count && !result; i++)
+			result = restore_run(h, &h->delta.runs[i]);
+	for (i = 0; i < h->areas_count && !result; i++)
+		result = restore_area(h, h->areas[i]);
+	if (result)
+		return hac_fail(-result, "abort: area '%s': %s",
+				h->areas[i ? i - 1 : 0]->layout.name, strerror(-result));
+	delta_clear(&h->delta);
+	h->stage = STAGE_IDLE;
+	h->stats.aborts++;
+	return 0;
+}
+
+/* ------------------------------------------------------- public calls -- */
+
+int hac_begin(hac *h)
+{
+	int result = context_enter(h);
+	uint64_t start;
+
+	if (result)
+		return result;
+	start = now_ns();
+	result = transaction_begin(h);
+	h->stats.begin_ns += now_ns() - start;
+	context_leave(h);
+	return result;
+}
+
+int hac_prepare(hac *h, struct hac_delta *delta)
+{
+	int result = context_enter(h);
+	uint64_t start;
+
+	if (result)
+		return result;
+	start = now_ns();
+	result = prepare(h, delta);
+	h->stats.end_ns += now_ns() - start;
+	context_leave(h);
+	return result;
+}
+
+static int finish_prepared(hac *h, uint64_t *epoch)
+{
+	int result;
+
+	if (h->stage != STAGE_PREPARED)
+		return hac_fail(EPROTO,
+				"the transaction is not prepared: call hac_prepare() first");
+	result = finish(h, epoch);
+	if (!result)
+		h->stage = STAGE_IDLE;
+	return result;
+}
+
+int hac_finish(hac *h, uint64_t *epoch)
+{
+	int result = context_enter(h);
+	uint64_t start;
+
+	if (result)
+		return result;
+	start = now_ns();
+	result = finish_prepared(h, epoch);
+	h->stats.end_ns += now_ns() - start;
+	context_leave(h);
+	return result;
+}
+
+int hac_end(hac *h, struct hac_delta *delta, uint64_t *epoch)
+{
+	int result = context_enter(h);
+	uint64_t start, ended = 0;
+
+	if (result)
+		return result;
+	start = now_ns();
+	result = prepare(h, delta);
+	if (!result)
+		result = finish_prepared(h, &ended);
+	h->stats.end_ns += now_ns() - start;
+	context_leave(h);
+	if (result)
+		return result;
+	if (epoch)
+		*epoch = ended;
+	return h->level.kind == HAC_LEVEL_RING ? 0 : hac_wait(h, ended, NULL, -1);
+}
+
+int hac_abort(hac *h)
+{
+	int result = context_enter(h);
+
+	if (result)
+		return result;
+	result = transaction_abort(h);
+	context_leave(h);
+	return result;
+}
