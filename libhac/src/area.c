@@ -342,6 +342,13 @@ int area_harvest(struct area *area, struct extents *out, bool peek)
 	return 0;
 }
 
+/* Edges are looked at by a harvest only. */
+bool area_is_quiet(struct area *area)
+{
+	return area->announced && area->armed && !area->suspect && !area->head &&
+	       area->tail >= area->layout.size && area->engine->is_quiet(area);
+}
+
 int area_set_engine(struct area *area, const struct engine *engine)
 {
 	const struct engine *old = area->engine;

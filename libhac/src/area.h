@@ -85,6 +85,7 @@ int area_extend(struct area *area, size_t size);
 int area_arm(struct area *area);
 void area_disarm(struct area *area);
 int area_harvest(struct area *area, struct extents *out, bool peek);
+bool area_is_quiet(struct area *area);
 int area_open(struct area *area, size_t from, size_t to);
 int area_set_engine(struct area *area, const struct engine *engine);
 

@@ -159,3 +159,14 @@ int dirty_map_harvest(struct dirty_map *map, const struct area *area, struct ext
 		return -errno;
 	return 0;
 }
+
+bool dirty_map_is_empty(const struct dirty_map *map)
+{
+	size_t words = (map->pages + WORD_PAGES - 1) / WORD_PAGES;
+	size_t summaries = (words + WORD_PAGES - 1) / WORD_PAGES, s;
+
+	for (s = 0; s < summaries; s++)
+		if (atomic_load(&map->summary[s]))
+			return false;
+	return true;
+}

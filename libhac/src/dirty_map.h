@@ -32,5 +32,7 @@ int dirty_map_open(struct dirty_map *map, const struct area *area, size_t from, 
  * them read-only again. */
 int dirty_map_harvest(struct dirty_map *map, const struct area *area, struct extents *out,
 		      bool peek);
+/* Is no page marked? */
+bool dirty_map_is_empty(const struct dirty_map *map);
 
 #endif

@@ -47,6 +47,10 @@ struct engine {
 	 * On failure nothing is forgotten. */
 	int (*harvest)(struct area *area, struct extents *out, bool peek);
 
+	/* True if nothing was written since the last harvest. Cheaper than one;
+	 * false where that is not certain. */
+	bool (*is_quiet)(struct area *area);
+
 	/* Let [from, to) be written by anyone, and report it at next harvest.*/
 	int (*open)(struct area *area, size_t from, size_t to);
 

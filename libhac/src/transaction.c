@@ -242,11 +242,28 @@ static const struct area *find_stray(const hac *h)
 	return NULL;
 }
 
+static bool is_quiet(hac *h)
+{
+	size_t i;
+
+	if (h->drops_count)
+		return false;
+	for (i = 0; i < h->areas_count; i++)
+		if (!area_is_quiet(h->areas[i]))
+			return false;
+	return true;
+}
+
 int transaction_end_strays(hac *h)
 {
 	const struct area *stray;
-	int result = collect(h, HAC_WORDS, true);
+	int result;
 
+	/* What was lent ends here in either case. */
+	delta_clear(&h->delta);
+	if (is_quiet(h))
+		return 0;
+	result = collect(h, HAC_WORDS, true);
 	if (result)
 		return result;
 	if (!has_news(h))

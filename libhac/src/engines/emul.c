@@ -101,6 +101,13 @@ static int harvest(struct area *area, struct extents *out, bool peek)
 	return result ? result : take_log(area, emul, out, peek);
 }
 
+static bool is_quiet(struct area *area)
+{
+	struct emul *emul = area->engine_state;
+
+	return dirty_map_is_empty(&emul->opened) && !atomic_load(&emul->count);
+}
+
 static int open_range(struct area *area, size_t from, size_t to)
 {
 	struct emul *emul = area->engine_state;
@@ -199,6 +206,7 @@ const struct engine engine_emul = {
 	.probe = probe,
 	.arm = arm,
 	.harvest = harvest,
+	.is_quiet = is_quiet,
 	.open = open_range,
 	.disarm = disarm,
 	.fault = fault,

@@ -43,6 +43,11 @@ static int harvest(struct area *area, struct extents *out, bool peek)
 	return dirty_map_harvest(area->engine_state, area, out, peek);
 }
 
+static bool is_quiet(struct area *area)
+{
+	return dirty_map_is_empty(area->engine_state);
+}
+
 static int open_range(struct area *area, size_t from, size_t to)
 {
 	return dirty_map_open(area->engine_state, area, from, to);
@@ -70,6 +75,7 @@ const struct engine engine_pt = {
 	.probe = probe,
 	.arm = arm,
 	.harvest = harvest,
+	.is_quiet = is_quiet,
 	.open = open_range,
 	.disarm = disarm,
 	.fault = fault,

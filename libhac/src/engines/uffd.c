@@ -118,6 +118,12 @@ static int probe(char *reason, size_t size)
 	return 0;
 }
 
+/* Kept in engine_state, one up, so that NULL is none. */
+static int pagemap_of(const struct area *area)
+{
+	return (int)(intptr_t)area->engine_state - 1;
+}
+
 static int arm(struct area *area, size_t from, size_t to)
 {
 	char reason[128];
@@ -130,44 +136,61 @@ static int arm(struct area *area, size_t from, size_t to)
 		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
 	};
 	int fd = get_uffd(reason, sizeof(reason));
+	int pagemap = process_file("pagemap", O_RDONLY);
 
 	if (fd < 0)
 		return fd;
+	if (pagemap < 0)
+		return pagemap;
+	area->engine_state = (void *)(intptr_t)(pagemap + 1);
 	if (ioctl(fd, UFFDIO_REGISTER, &range) || ioctl(fd, UFFDIO_WRITEPROTECT, &protect))
 		return -errno;
 	return 0;
+}
+
+/* What a scan of the whole tracked part asks for. */
+static struct scan whole_scan(const struct area *area, uint64_t flags)
+{
+	return (struct scan){
+		.size = sizeof(struct scan),
+		.flags = flags,
+		.start = (uintptr_t)area->memory + area->head,
+		.end = (uintptr_t)area->memory + area->tail,
+		.category_mask = PAGE_WRITTEN,
+		.return_mask = PAGE_WRITTEN,
+	};
 }
 
 static int harvest(struct area *area, struct extents *out, bool peek)
 {
 	struct scan_region regions[128];
 	uintptr_t base = (uintptr_t)area->memory;
-	struct scan scan = {
-		.size = sizeof(scan),
-		.flags = SCAN_CHECK_ASYNC | (peek ? 0 : SCAN_PROTECT),
-		.start = base + area->head,
-		.end = base + area->tail,
-		.vec = (uintptr_t)regions,
-		.vec_len = sizeof(regions) / sizeof(regions[0]),
-		.category_mask = PAGE_WRITTEN,
-		.return_mask = PAGE_WRITTEN,
-	};
-	int fd = process_file("pagemap", O_RDONLY), found, i, result = 0;
+	struct scan scan = whole_scan(area, SCAN_CHECK_ASYNC | (peek ? 0 : SCAN_PROTECT));
+	int found, i, result = 0;
 
-	if (fd < 0)
-		return fd;
+	scan.vec = (uintptr_t)regions;
+	scan.vec_len = sizeof(regions) / sizeof(regions[0]);
 	do {
-		found = ioctl(fd, SCAN_IOCTL, &scan);
-		if (found < 0) {
-			if (errno == EINTR)
-				continue;
+		found = ioctl(pagemap_of(area), SCAN_IOCTL, &scan);
+		if (found < 0)
 			return -errno;
-		}
 		for (i = 0; i < found && !result; i++)
 			result = extents_add(out, regions[i].start - base, regions[i].end - base);
 		scan.start = scan.walk_end;
 	} while (!result && scan.start < scan.end);
 	return result;
+}
+
+/* Protects nothing and stops at the first page: cheaper than a harvest. */
+static bool is_quiet(struct area *area)
+{
+	struct scan_region region;
+	struct scan scan = whole_scan(area, 0);
+
+	scan.vec = (uintptr_t)&region;
+	scan.vec_len = 1;
+	scan.max_pages = 1;
+	return ioctl(pagemap_of(area), SCAN_IOCTL, &scan) == 0;
 }
 
 static int open_range(struct area *area, size_t from, size_t to)
@@ -187,6 +210,7 @@ static void disarm(struct area *area)
 
 	if (fd >= 0)
 		ioctl(fd, UFFDIO_UNREGISTER, &range);
+	area->engine_state = NULL;
 }
 
 const struct engine engine_uffd = {
@@ -195,6 +219,7 @@ const struct engine engine_uffd = {
 	.probe = probe,
 	.arm = arm,
 	.harvest = harvest,
+	.is_quiet = is_quiet,
 	.open = open_range,
 	.disarm = disarm,
 };
