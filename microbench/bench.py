@@ -109,20 +109,22 @@ def _measure(options: argparse.Namespace) -> Document:
 
 
 def _measure_python(document: Document, effort: Effort, progress: Progress) -> None:
-    """Needs pyhac; without it the rest is worth having all the same."""
+    """Needs pyhac; what goes wrong here must not lose what has been measured in C."""
+    what = "an empty transaction"
     try:
         from microbench.empty import measure_empty
         from microbench.records import measure_records
-    except ImportError as error:
-        document["skipped"].append({"what": "pyhac", "reason": str(error)})
-        return
-    try:
+
         document["empty"] = measure_empty(effort, lambda: progress("an empty transaction"))
-    except Unavailable as error:
-        document["skipped"].append({"what": "an empty transaction", "reason": str(error)})
-    records, skipped = measure_records(effort, lambda: progress("four records of a table"))
-    document["records"] = records
-    document["skipped"] += skipped
+        what = "records of a table"
+        records, skipped = measure_records(effort, lambda: progress("records of a table"))
+        document["records"] = records
+        document["skipped"] += skipped
+    except (ImportError, Unavailable) as error:
+        document["skipped"].append({"what": f"{what} from Python", "reason": str(error)})
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        document["failed"].append({"what": f"{what} from Python", "reason": reason})
 
 
 def run(options: argparse.Namespace) -> int:

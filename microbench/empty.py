@@ -6,30 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter_ns
 
 import pyhac
 from microbench.program import ROOT, Unavailable, build_folder
 from microbench.rounds import Effort, Run, interleave
 from microbench.rows import Empty
+from pyhac import jit
 
 AREA_BYTES = 64 << 10
-
-
-def libhac() -> ctypes.CDLL:
-    """The libhac that pyhac has loaded; the process must not have a second one."""
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            path = line.split(maxsplit=5)[-1].strip()
-            if Path(path).name.startswith("libhac.so"):
-                return ctypes.CDLL(path)
-    raise Unavailable("pyhac has loaded no libhac.so")
-
-
-def address(context: pyhac.Context) -> int:
-    """The context's `hac *`, as a number."""
-    return int(context.handle)
 
 
 def _compiled() -> ctypes.CDLL:
@@ -44,12 +29,10 @@ def _compiled() -> ctypes.CDLL:
 
 
 def _c_loop(context: pyhac.Context) -> Run:
-    library = libhac()
     loop = _compiled().empty_transactions
     loop.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
-    begin = ctypes.cast(library.hac_begin, ctypes.c_void_p)
-    end = ctypes.cast(library.hac_end, ctypes.c_void_p)
-    handle = ctypes.c_void_p(address(context))
+    begin, end = (ctypes.cast(f, ctypes.c_void_p) for f in (jit.hac_begin, jit.hac_end))
+    handle = ctypes.c_void_p(context.handle)
 
     def run(count: int) -> int:
         start = perf_counter_ns()

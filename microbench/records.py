@@ -6,7 +6,6 @@ Each store gets the same list of transactions, made beforehand, and is used in
 the fastest way that we know of.
 """
 
-import ctypes
 import sqlite3
 import struct
 import tempfile
@@ -19,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import pyhac
-from microbench.empty import address, libhac
 from microbench.rounds import Effort, Measure, Run, interleave
 from microbench.rows import Record, Skip
+from pyhac.jit import hac_begin, hac_end
 
 RECORDS = 10_000
 UPDATES = 4
@@ -127,21 +126,16 @@ def with_numba(stack: ExitStack, transactions: Transactions) -> Run:
     import numba
 
     context, book = _book(stack)
-    library = libhac()
-    begin = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(("hac_begin", library))
-    end = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
-        ("hac_end", library)
-    )
-    handle = address(context)
+    handle = context.handle
 
-    @numba.njit  # type: ignore[untyped-decorator]
+    @numba.njit
     def loop(column: Any, rows: Any, values: Any, handle: int, count: int) -> int:
         for t in range(count):
-            error = begin(handle)
+            error = hac_begin(handle)
             for j in range(UPDATES):
                 at = t % TRANSACTIONS, j
                 column[rows[at]] = values[at]
-            error += end(handle, 0, 0)
+            error += hac_end(handle, 0, 0)
             if error:
                 return int(error)
         return 0
