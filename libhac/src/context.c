@@ -139,6 +139,7 @@ int hac_open(const char *path, const struct hac_options *options, hac **out)
 		goto fail;
 	pthread_mutex_init(&h->lock, NULL);
 	h->stats.size = sizeof(h->stats);
+	h->start = clock_started();
 	keep(h, entry);
 	*out = h;
 	return 0;

@@ -4,6 +4,7 @@
 #define HAC_CONTEXT_H
 
 #include "area.h"
+#include "clock.h"
 #include "delta.h"
 #include "drainer.h"
 #include "hac.h"
@@ -40,7 +41,10 @@ struct hac {
 	_Atomic uint64_t doubt; /* the epoch that did not reach its level, or 0 */
 	struct delta delta;     /* of the prepared transaction; lent afterwards */
 	struct extents extents; /* scratch */
-	struct hac_stats stats;
+	struct hac_stats stats; /* without the times */
+	struct clock_start start;
+	uint64_t begin_ticks;
+	uint64_t end_ticks;
 	uint64_t past_writes; /* of areas that were dropped */
 	uint64_t past_faults;
 	bool blind; /* an area was tracked without seeing single writes */

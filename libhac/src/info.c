@@ -78,6 +78,8 @@ int hac_get_stats(hac *h, struct hac_stats *stats)
 	if (result)
 		return result;
 	*stats = h->stats;
+	stats->begin_ns = clock_to_ns(&h->start, h->begin_ticks);
+	stats->end_ns = clock_to_ns(&h->start, h->end_ticks);
 	stats->faults = h->past_faults;
 	stats->writes = h->past_writes;
 	for (i = 0; i < h->areas_count; i++) {

@@ -8,15 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ------------------------------------------------------------ prepare -- */
 
@@ -422,9 +413,9 @@ int hac_begin(hac *h)
 
 	if (result)
 		return result;
-	start = now_ns();
+	start = clock_ticks();
 	result = transaction_begin(h);
-	h->stats.begin_ns += now_ns() - start;
+	h->begin_ticks += clock_ticks() - start;
 	context_leave(h);
 	return result;
 }
@@ -436,9 +427,9 @@ int hac_prepare(hac *h, struct hac_delta *delta)
 
 	if (result)
 		return result;
-	start = now_ns();
+	start = clock_ticks();
 	result = prepare(h, delta);
-	h->stats.end_ns += now_ns() - start;
+	h->end_ticks += clock_ticks() - start;
 	context_leave(h);
 	return result;
 }
@@ -463,9 +454,9 @@ int hac_finish(hac *h, uint64_t *epoch)
 
 	if (result)
 		return result;
-	start = now_ns();
+	start = clock_ticks();
 	result = finish_prepared(h, epoch);
-	h->stats.end_ns += now_ns() - start;
+	h->end_ticks += clock_ticks() - start;
 	context_leave(h);
 	return result;
 }
@@ -477,11 +468,11 @@ int hac_end(hac *h, struct hac_delta *delta, uint64_t *epoch)
 
 	if (result)
 		return result;
-	start = now_ns();
+	start = clock_ticks();
 	result = prepare(h, delta);
 	if (!result)
 		result = finish_prepared(h, &ended);
-	h->stats.end_ns += now_ns() - start;
+	h->end_ticks += clock_ticks() - start;
 	context_leave(h);
 	if (result)
 		return result;
