@@ -4,10 +4,11 @@
 find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
 
 set(HAC_FFI_C ${PROJECT_BINARY_DIR}/_ffi.c)
+file(GLOB HAC_FFI_INPUTS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/pyhac/*.[ch])
 add_custom_command(
 	OUTPUT ${HAC_FFI_C}
 	COMMAND ${Python_EXECUTABLE} ${PROJECT_SOURCE_DIR}/pyhac/_build.py ${HAC_FFI_C}
-	DEPENDS ${PROJECT_SOURCE_DIR}/pyhac/_build.py ${PROJECT_SOURCE_DIR}/pyhac/_cdef.h
+	DEPENDS ${PROJECT_SOURCE_DIR}/pyhac/_build.py ${HAC_FFI_INPUTS}
 		${PROJECT_SOURCE_DIR}/libhac/include/hac.h
 	VERBATIM)
 python_add_library(_ffi MODULE WITH_SOABI ${HAC_FFI_C})
