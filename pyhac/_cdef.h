@@ -180,8 +180,7 @@ const char *hac_error_detail(void);
 int hac_claim_faults(void);
 uint32_t hac_version(void);
 
-/* Of _build.py's source, not of hac.h: several calls in one crossing. */
-int64_t pyhac_finish(hac *h, struct hac_delta *delta);
+/* Of _build.py's source, not of hac.h. */
 int pyhac_wait(hac *h, uint64_t epoch, uint32_t kind, uint32_t count, int ms);
 
 extern "Python" int pyhac_each_record(void *argument,

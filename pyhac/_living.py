@@ -26,8 +26,6 @@ def discard(context: Context) -> None:
 
 
 def _after_fork() -> None:
-    for context in list(_contexts):
-        context._after_fork()
     _contexts.clear()  # the child has none of its own
 
 

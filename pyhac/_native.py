@@ -6,14 +6,16 @@ that _build.py describes. Results of libhac become exceptions in
 :func:`check`, nowhere else.
 """
 
+import re
 import struct
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
 from typing import Any, NewType, Protocol, cast
 
-from pyhac._ffi import ffi as _ffi
-from pyhac._ffi import lib as _lib
-
+from . import _ffi as _extension
 from .errors import error_for
 from .info import (
     AreaInfo,
@@ -26,10 +28,12 @@ from .info import (
 )
 from .levels import Level
 
+_ffi, _lib = _extension.ffi, _extension.lib
+
 Handle = NewType("Handle", object)
 """A ``hac *``."""
 CDelta = NewType("CDelta", object)
-"""A ``struct hac_delta *`` that Python owns."""
+"""A ``struct hac_delta *``."""
 Owner = NewType("Owner", object)
 """Stands for mapped memory: lives as long as a view of it does."""
 
@@ -39,18 +43,24 @@ _NOTHING_SEEN = 2**64 - 1
 
 
 class Library(Protocol):
-    """The calls that every transaction makes, without anything around them.
+    """The calls whose bare result matters; below zero it is for :func:`error`."""
 
-    Results below zero are for :func:`check`.
-    """
-
-    def hac_begin(self, h: Handle, /) -> int: ...
     def hac_abort(self, h: Handle, /) -> int: ...
-    def pyhac_finish(self, h: Handle, delta: CDelta, /) -> int: ...
     def pyhac_wait(self, h: Handle, epoch: int, kind: int, count: int, ms: int, /) -> int: ...
 
 
 lib = cast(Library, _lib)
+
+
+def _load_fast() -> None:
+    """Make pyhac._fast importable: it is in the same file as pyhac._ffi."""
+    loader = ExtensionFileLoader("pyhac._fast", _extension.__file__)
+    module = module_from_spec(ModuleSpec("pyhac._fast", loader, origin=loader.path))
+    loader.exec_module(module)
+    sys.modules["pyhac._fast"] = module
+
+
+_load_fast()
 
 
 def check(code: int, epochs: Sequence[int] = ()) -> int:
@@ -287,8 +297,9 @@ def will_write(h: Handle, address: int, size: int) -> None:
 _RUN = struct.Struct("=QII")
 
 
-def new_delta() -> CDelta:
-    return CDelta(_new("hac_delta"))
+def delta_at(address: int) -> CDelta:
+    """A ``struct hac_delta`` that somebody else keeps."""
+    return CDelta(_ffi.cast("struct hac_delta *", address))
 
 
 def delta_counts(delta: CDelta) -> tuple[int, int]:
@@ -421,6 +432,19 @@ def claim_faults() -> None:
 def library_version() -> str:
     number = _lib.hac_version()
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def library_file(library: object) -> str | None:
+    """The file of a library object of cffi, whose repr alone knows; or None."""
+    closing = getattr(type(library), "__cffi_close__", None)
+    cells = getattr(closing, "__closure__", None) or ()
+    for known in (library, *(cell.cell_contents for cell in cells)):
+        found = re.match(r"<(clibrary|Lib object for) '([^']+)'", repr(known))
+        if found is not None and found[1] == "clibrary":
+            return found[2]
+        if found is not None:
+            return getattr(sys.modules.get(found[2]), "__file__", None)
+    return None
 
 
 def function_address(name: str) -> int:

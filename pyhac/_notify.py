@@ -9,8 +9,9 @@ import heapq
 import itertools
 import sys
 import threading
+import warnings
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import cast
 
 from .errors import Closed
@@ -71,6 +72,21 @@ class Notifier:
             answer(failure)
         except Exception:
             report(answer)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn about the line of the program that called pyhac."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("pyhac."):
+        frame = frame.f_back
+    if frame is None:
+        warnings.warn(message, category, stacklevel=2)
+        return
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    module = frame.f_globals.get("__name__", "<unknown>")
+    warnings.warn_explicit(
+        message, category, frame.f_code.co_filename, frame.f_lineno, module, registry
+    )
 
 
 def report(source: object, message: str = "Exception ignored in a callback of pyhac") -> None:

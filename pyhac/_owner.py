@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Who may begin: at most one transaction of a context is open at a time.
 
-The token is taken with one test-and-set when nobody holds it. Everybody else
-comes here. A waiter looks up now and then, so that an owner that will never
+It has the token of the context's gate (_fast.c). Who finds that taken comes
+here. A waiter looks up now and then, so that an owner that will never
 end (its thread is gone, the context was closed) is an error, not a hang.
 """
 
@@ -13,15 +13,20 @@ import functools
 import sys
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from . import _native  # noqa: F401 - makes pyhac._fast importable
+from ._fast import Gate
+from ._notify import warn
 from .errors import TransactionError
 
 if TYPE_CHECKING:
+    from contextvars import ContextVar
+
     from .context import Context
+    from .transaction import Transaction
 
 _LOOK_UP = 0.05  # seconds between two looks at the owner
 _PATIENCE = 10.0  # seconds of waiting before a warning says for what
@@ -38,39 +43,32 @@ def _pause(longest: float, deadline: float | None) -> float:
 
 
 class Queue:
-    """A token that its owner takes, and those who wait for it.
+    """Those who wait for the token of a gate."""
 
-    ``take()`` is the test-and-set: IndexError if somebody else has the token.
-    """
+    __slots__ = ("_waiters", "gate")
 
-    __slots__ = ("_token", "take", "waiters")
+    def __init__(self, handle: int, inside: ContextVar[int], kind: type[Transaction]) -> None:
+        self._waiters: deque[Callable[[], object]] = deque()
+        # The bound method would tie queue and gate into a cycle.
+        waiters = self._waiters
+        self.gate = Gate(handle, inside, lambda: _wake(waiters), kind)
 
-    def __init__(self, refuse: Callable[[], None] | None = None) -> None:
-        self._token: list[None] = [None]
-        self.take: Callable[[], None] = refuse or self._token.pop
-        self.waiters: deque[Callable[[], object]] = deque()
+    def wake_all(self) -> None:
+        for _ in range(len(self._waiters)):
+            _wake(self._waiters)
 
-    def release(self) -> None:
-        self._token.append(None)
-        if self.waiters:
-            self.wake()
-
-    def wake(self) -> None:
-        """Let one waiter try again; it may come too late, and lines up again."""
-        while self.waiters:
-            try:
-                self.waiters.popleft()()
-            except (IndexError, RuntimeError):  # somebody was faster; its loop is closed
-                continue
-            return
+    def _line_up(self, waiter: Callable[[], object]) -> None:
+        self._waiters.append(waiter)
+        self.gate.waiting += 1
 
     def _step_aside(self, waiter: Callable[[], object]) -> None:
         """Leave the line. Who was woken already hands its turn on."""
+        self.gate.waiting -= 1
         try:
-            self.waiters.remove(waiter)
+            self._waiters.remove(waiter)
         except ValueError:
-            if self._token:
-                self.wake()
+            if not self.gate.taken:
+                _wake(self._waiters)
 
     def wait(self, context: Context, timeout: float | None) -> None:
         """Take the token in a thread that found it taken.
@@ -85,12 +83,12 @@ class Queue:
             turn = threading.Lock()
             turn.acquire()
             waiter = turn.release
-            self.waiters.append(waiter)
+            self._line_up(waiter)
             try:
-                if self._taken():  # it became free before we were in line
+                if self.gate.take():  # it became free before we were in line
                     return
                 turn.acquire(timeout=_pause(_LOOK_UP, deadline))
-                if self._taken():
+                if self.gate.take():
                     return
             finally:
                 self._step_aside(waiter)
@@ -106,24 +104,27 @@ class Queue:
             watch.look(sleeping=False)
             turn: asyncio.Future[None] = loop.create_future()
             waiter = functools.partial(loop.call_soon_threadsafe, _set, turn)
-            self.waiters.append(waiter)
+            self._line_up(waiter)
             try:
-                if self._taken():
+                if self.gate.take():
                     return
                 await asyncio.wait((turn,), timeout=_pause(4 * _LOOK_UP, deadline))
-                if self._taken():
+                if self.gate.take():
                     return
             finally:
                 self._step_aside(waiter)
             if deadline is not None and time.monotonic() >= deadline:
                 raise watch.too_late(timeout)
 
-    def _taken(self) -> bool:
+
+def _wake(waiters: deque[Callable[[], object]]) -> None:
+    """Let one waiter try again; it may come too late, and lines up again."""
+    while waiters:
         try:
-            self.take()
-        except IndexError:
-            return False
-        return True
+            waiters.popleft()()
+        except (IndexError, RuntimeError):  # somebody was faster; its loop is closed
+            continue
+        return
 
 
 def _set(turn: asyncio.Future[None]) -> None:
@@ -144,10 +145,10 @@ class _Watch:
     def look(self, *, sleeping: bool) -> None:
         """Raise if waiting is vain. ``sleeping``: this thread would stop."""
         context = self._context
-        context._refuse_if_unusable(self._queue)
+        context._refuse_if_unusable(self._queue.gate)
         context._abort_if_dropped()
-        owner = context._owner_thread
-        if owner is None:
+        owner = self._queue.gate.owner
+        if not owner:
             return
         if sleeping and owner == threading.get_ident():
             raise TransactionError(
@@ -157,23 +158,22 @@ class _Watch:
             )
         # Twice, since the owner may have ended between two of our looks.
         self._missing = 0 if owner in sys._current_frames() else self._missing + 1
-        if self._missing > 1 and context._owner_thread == owner:
+        if self._missing > 1 and self._queue.gate.owner == owner:
             raise TransactionError(
                 "the thread that began the context's open transaction has ended without "
                 "ending it; leave its `with` block, or close the context, which aborts it"
             )
         if not self._warned and time.monotonic() - self._since > _PATIENCE:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"has waited {_PATIENCE:.0f} s for a transaction that {_thread_name(owner)} "
                 "has open; transaction(timeout=) limits the wait",
                 RuntimeWarning,
-                stacklevel=5,
             )
 
     def too_late(self, timeout: float | None) -> TransactionError:
-        owner = self._context._owner_thread
-        who = "another thread" if owner is None else _thread_name(owner)
+        owner = self._queue.gate.owner
+        who = "another thread" if not owner else _thread_name(owner)
         return TransactionError(
             f"{who} has had a transaction of the context open for longer than "
             f"timeout={timeout} s; nothing was begun"

@@ -88,18 +88,9 @@ def _path_of(library: Library) -> str:
         return os.fspath(library)
     if isinstance(library, ctypes.CDLL) and library._name:
         return library._name
-    file = getattr(library, "__file__", None)
+    file = getattr(library, "__file__", None) or _native.library_file(library)
     if isinstance(file, str):
         return file
-    # The two kinds of library that cffi has name themselves in their repr only.
-    described = repr(library)
-    for path, _ in _mapped_files():
-        if f"'{path}'" in described:
-            return path
-    _, _, module = described.partition("for '")
-    for path, _ in _mapped_files():
-        if module and Path(path).name.split(".")[0] == module.split("'")[0].rpartition(".")[2]:
-            return path
     raise TypeError(
         f"adopt_object needs a path, a ctypes.CDLL, a module or a cffi library, not {library!r}"
     )

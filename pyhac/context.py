@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from numpy.typing import DTypeLike, NDArray
 
 from . import _living, _native
+from ._fast import Gate
+from ._notify import warn
 from ._owner import Queue
 from .adopt import adopt_object
 from .area import area_flags, checked_engine, checked_name
@@ -55,22 +56,14 @@ class Context:
     """
 
     def __init__(self) -> None:
-        # The fields up to _mutex are those of transaction.py.
-        self._queue = Queue(self._refuse)
         # The serial number of the transaction that this flow is or was inside.
-        # Nobody resets it: an old number is as good as none.
         self._inside: ContextVar[int] = ContextVar("pyhac transaction", default=0)
-        self._serial = IDLE  # of the open transaction
-        self._count = 0  # transactions begun
-        self._open: Transaction | None = None
-        self._owner_thread: int | None = None
-        self._delta = _native.new_delta()
+        self._queue = Queue(0, self._inside, Transaction)
+        self._gate = self._queue.gate
         self._level = Level.RING
-        self._waits = False  # the context's level needs a wait
         self._check = False
         self._broken = ""  # why there can be no transaction any more
         self._mutex = threading.Lock()  # orders joins
-        self._closed_path: str | None = None
         self._restored = False
         self._current: Opening | None = None
         self._finalizer: weakref.finalize[[Opening], Context] | None = None
@@ -120,26 +113,25 @@ class Context:
         info = _native.context_info(handle)
         self._restored = info.unclaimed > 0
         self._level = level or (Level.RING if encoded is None else Level.JOURNAL)
-        self._waits = self._level > Level.RING
         self._check = check
         self._adopt_opening(opening)
         if info.dropped_bytes:
-            warnings.warn(
+            warn(
                 f"{text}: the image's end was damaged or unfinished: {info.dropped_bytes} bytes "
                 f"were cut, from epoch {info.dropped_epoch} on; the state is that of epoch "
                 f"{info.epoch}",
                 ImageCut,
-                stacklevel=3,
             )
         return self
 
     def _adopt_opening(self, opening: Opening) -> None:
         self._current = opening
-        self._h = opening.handle
         self._broken = ""
+        self._queue = Queue(_native.address_of(opening.handle), self._inside, Transaction)
+        self._gate = self._queue.gate
+        self._gate.after = self._check or self._level > Level.RING
         self._finalizer = weakref.finalize(self, Opening.abandon, opening)
         self._finalizer.atexit = False  # _living closes contexts then
-        self._fresh_queue()
         _living.add(self)
 
     def close(self, strict: bool = False) -> None:
@@ -171,12 +163,14 @@ class Context:
                     f"close(strict=True): views of {', '.join(map(repr, viewed))} live; "
                     "delete every array and memoryview of them first"
                 )
-        self._count += 1  # takes lent deltas back
+        self._gate.expire()
         failure = opening.close()
         if opening.closed:
             if self._finalizer is not None:
                 self._finalizer.detach()
-            self._fresh_queue()
+            self._gate.serial = IDLE
+            self._gate.release()
+            self._queue.wake_all()
             _living.discard(self)
         if failure is not None:
             raise failure
@@ -435,11 +429,14 @@ class Context:
         Raises, when the block ends and the transaction, too:
             InDoubt: its level was not reached.
         """
+        block = self._gate.block(self)
         if level is not None:
-            level = self._checked(checked_level(level))
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be at least 0 seconds: {timeout}")
-        return Transaction(self, level, timeout)
+            block._level = self._checked(checked_level(level))
+        if timeout is not None:
+            if not timeout >= 0:
+                raise ValueError(f"timeout must be at least 0 seconds: {timeout}")
+            block._timeout = timeout
+        return block
 
     def transactional(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Decorator: each call of the function or coroutine is a transaction, or
@@ -495,47 +492,28 @@ class Context:
     @contextmanager
     def _between_transactions(self) -> Iterator[None]:
         """Hold the place of a transaction without being one."""
-        if self._inside.get() == self._serial:
-            raise TransactionError("not inside a transaction: do it before or after the block")
         queue = self._queue
-        try:
-            queue.take()
-        except IndexError:
+        gate = queue.gate
+        if gate.is_inside():
+            raise TransactionError("not inside a transaction: do it before or after the block")
+        if not gate.take():
             queue.wait(self, None)
-        self._owner_thread = threading.get_ident()
+        gate.owner = threading.get_ident()
         try:
             yield
         finally:
-            self._owner_thread = None
-            queue.release()
+            gate.release()
 
-    def _refuse(self) -> None:
-        """Takes the place of the token while the context is not open."""
+    def _refuse_if_unusable(self, gate: Gate) -> None:
         self._opening  # noqa: B018
-        raise Closed("the context is not open")
+        if gate is not self._gate:
+            raise Closed("the context has been closed since")
 
-    def _refuse_if_unusable(self, queue: Queue) -> None:
-        self._opening  # noqa: B018
-        if queue is not self._queue:
-            raise Closed("the context was closed meanwhile")
-
-    def _fresh_queue(self) -> None:
-        """Nobody owns the context, whoever thought so."""
-        previous = self._queue
-        self._serial = IDLE
-        self._open = None
-        self._owner_thread = None
-        self._mutex = threading.Lock()
-        usable = self._current is not None and not self._current.closed
-        self._queue = Queue(None if usable else self._refuse)
-        while previous.waiters:
-            previous.wake()
-
-    def _let_go(self) -> None:
-        """The open transaction is over, or did not begin."""
-        self._open = None
-        self._owner_thread = None
-        self._queue.release()
+    @property
+    def _opening_handle(self) -> _native.Handle:
+        """For calls that libhac itself refuses if need be."""
+        assert self._current is not None
+        return self._current.handle
 
     def _begin_error(self, code: int) -> Exception:
         opening = self._current
@@ -546,23 +524,15 @@ class Context:
 
     def _abort_if_dropped(self) -> None:
         """Abort an open transaction that nobody can leave any more, since only
-        this context still refers to it: its block's frame is gone."""
-        if self._open is None or sys.getrefcount(self._open) > 2:  # ours, and the argument
+        the gate still refers to it: its block's frame is gone."""
+        gate = self._gate
+        if gate.open is None or sys.getrefcount(gate.open) > 2:  # the gate's, the argument
             return
-        self._serial = IDLE
-        code = _native.lib.hac_abort(self._h)
-        self._let_go()
+        gate.serial = IDLE
+        code = _native.lib.hac_abort(self._opening_handle)
+        gate.release()
         if code >= 0:
-            warnings.warn(
+            warn(
                 f"{self!r}: an open transaction was dropped, and has been aborted; use `with`",
                 RuntimeWarning,
-                stacklevel=4,
             )
-
-    def _after_fork(self) -> None:
-        """In the child: whoever held locks is not here to let them go."""
-        self._queue.waiters.clear()
-        serial = self._serial
-        opened = self._open
-        self._fresh_queue()
-        self._serial, self._open = serial, opened

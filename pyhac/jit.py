@@ -26,6 +26,8 @@ While Python code has a transaction open in the context, hac_begin answers
 -EBUSY, and the other way round.
 """
 
+from __future__ import annotations
+
 import ctypes
 
 from . import _native

@@ -8,27 +8,25 @@ import errno
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from threading import get_ident
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING
 
 from . import _native
-from ._notify import report
+from ._fast import Block
+from ._notify import report, warn
 from .buffers import Buffer
 from .delta import Delta, lent_delta
 from .errors import Abort, Closed, Forked, InDoubt, NothingChanged, TransactionError
 from .levels import Level, Status, checked_level
 
 if TYPE_CHECKING:
-    from .context import Context
+    pass
 
-_NEW, _OPEN, _ENDED = Status.NEW, Status.OPEN, Status.ENDED
-_begin = _native.lib.hac_begin
-_finish = _native.lib.pyhac_finish
-_abort = _native.lib.hac_abort
+_STATUS = tuple(Status)
+_NEW, _OPEN, _ENDED, _ABORTED, _IN_DOUBT = range(5)  # enum state in _fast.c
 
 IDLE = -1
-"""``Context._serial`` while no transaction is open."""
+"""``Gate.serial`` while no transaction is open."""
 
 
 class _Extras:
@@ -41,7 +39,7 @@ class _Extras:
         self.on_abort: list[Callable[[], object]] = []
 
 
-class Transaction:
+class Transaction(Block):
     """A transaction of a context; made by ``ctx.transaction()``, used once.
 
     ``with`` or ``async with`` begins it, and ends it when the block is left
@@ -61,36 +59,15 @@ class Transaction:
     signals, and stops the event loop; ``async with`` lets other tasks run.
     """
 
-    __slots__ = (
-        "_context",
-        "_doom",
-        "_epoch",
-        "_extras",
-        "_joined",
-        "_level",
-        "_odd",
-        "_root",
-        "_serial",
-        "_status",
-        "_timeout",
-        "_where",
-    )
+    __slots__ = ("_doom", "_extras", "_joined", "_root", "_timeout", "_where")
 
-    # Few transactions have these; they are set with _odd.
+    # Few transactions have these; but for the last two, they are set with _odd.
     _joined: int  # blocks inside that have not been left
     _doom: BaseException | None  # what left one of them
     _extras: _Extras | None
     _root: Transaction | None  # the transaction that this block joined
+    _timeout: float
     _where: Callable[..., object]
-
-    def __init__(self, context: Context, level: Level | None, timeout: float | None) -> None:
-        self._context = context
-        self._level = level
-        self._timeout = timeout
-        self._status = _NEW
-        self._serial = 0
-        self._epoch = 0
-        self._odd = False
 
     def _become_odd(self) -> None:
         """Leave the short way; called with the context's mutex held."""
@@ -109,19 +86,17 @@ class Transaction:
     def __repr__(self) -> str:
         root = self._whole
         number = f" of epoch {root._epoch}" if root._epoch else ""
-        return f"<Transaction{number}, {root._status.value}>"
+        return f"<Transaction{number}, {root.status.value}>"
 
-    # -- begin -----------------------------------------------------------------
+    # -- begin: the ways that _fast.c leaves to Python ---------------------------
 
-    def __enter__(self) -> Transaction:
+    def _enter(self) -> Transaction:
         root = self._join()
         if root is not None:
             return root
         context = self._context
-        try:
-            context._queue.take()
-        except IndexError:
-            context._queue.wait(context, self._timeout)
+        if not self._gate.take():
+            context._queue.wait(context, getattr(self, "_timeout", None))
         return self._begin()
 
     async def __aenter__(self) -> Transaction:
@@ -129,53 +104,33 @@ class Transaction:
         if root is not None:
             return root
         context = self._context
-        try:
-            context._queue.take()
-        except IndexError:
-            await context._queue.wait_async(context, self._timeout)
+        if not self._gate.take():
+            await context._queue.wait_async(context, getattr(self, "_timeout", None))
         return self._begin()
 
-    def _begin(self) -> Transaction:
-        """Begin, having taken the token."""
-        context = self._context
-        try:
-            # Counted before libhac begins, which takes lent deltas back.
-            context._count = serial = context._count + 1
-            code = _begin(context._h)
-            if code < 0:
-                raise context._begin_error(code)
-            context._open = self
-            context._owner_thread = get_ident()
-            context._inside.set(serial)
-            context._serial = self._serial = serial
-            self._status = _OPEN
-        except BaseException as failure:
-            if not isinstance(failure, Exception):
-                _abort(context._h)  # interrupted; if nothing was begun, it says so
-            context._let_go()
-            raise
-        return self
+    def _begin_failed(self, code: int) -> None:
+        raise self._context._begin_error(code)
 
     def _join(self) -> Transaction | None:
         """Become a part of the transaction that is open in this flow, if it
         still is: the block counts itself in and then looks whether the end has
         begun; the end does it the other way round."""
-        if self._status is not _NEW:
+        if self._state != _NEW:
             raise TransactionError(
                 "a transaction object is used once; call ctx.transaction() for each block"
             )
         context = self._context
-        if context._inside.get() != context._serial:
+        context._refuse_if_unusable(self._gate)
+        if not self._gate.is_inside():
             return None
-        context._refuse_if_unusable(context._queue)
         context._abort_if_dropped()
-        root = context._open
+        root = self._gate.open
         if root is None:
             return None
         with context._mutex:
             root._become_odd()
             root._joined += 1
-        if context._serial != root._serial or root._status is not _OPEN:
+        if self._gate.serial != root._serial:
             with context._mutex:
                 root._joined -= 1
             return None
@@ -183,21 +138,16 @@ class Transaction:
             root._level = max(self._level, root._level or context._level)
         self._become_odd()
         self._root = root
-        self._status = _OPEN
+        self._state = _OPEN
         return root
 
     # -- end -------------------------------------------------------------------
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
+    def _exit(self, failure: BaseException | None) -> bool | None:
         if failure is not None:
             return self._fail(failure)
         if self._end():
-            self._reach(self._level, None)
+            self._after_end()
         return None
 
     async def __aexit__(
@@ -209,39 +159,42 @@ class Transaction:
         if failure is not None:
             return self._fail(failure)
         if self._end():
+            if self._context._check:
+                self._warn_if_unchanged()
             await self.committed(self._level)
         return None
 
     def _end(self) -> bool:
-        """Leave the block normally. True if there is a level to wait for."""
+        """Leave the block normally. False if the transaction goes on without it."""
         if self._odd and self._root is not None:
             self._leave_joined(self._root)
             return False
-        context = self._context
         if not self._is_open():
-            raise self._closed_inside()
-        context._serial = IDLE  # from here on nobody joins
+            raise Closed("the context was closed inside this transaction, which aborted it")
+        gate = self._gate
         if self._odd and (self._joined or self._doom is not None):
+            gate.serial = IDLE
             self._roll_back(self._why_not())
-        epoch = 0
+        code = self._finish()
+        if code < 0:
+            self._finish_failed(code)
         try:
-            epoch = _finish(context._h, context._delta)
-            if epoch < 0:
-                self._roll_back(_native.error(epoch))
-            self._epoch = epoch
-            self._status = _ENDED
             if self._odd and self._extras is not None:
                 # Before anybody else can end: callbacks run in the order of epochs.
                 for callback, level in self._extras.on_commit:
                     self._notify(callback, level)
         finally:
-            if epoch >= 0:
-                if not self._epoch:  # interrupted; once it has ended, this does nothing
-                    _abort(context._h)
-                context._let_go()
-        if context._check:
+            gate.release()
+        return True
+
+    def _finish_failed(self, code: int) -> None:
+        self._roll_back(_native.error(code))
+
+    def _after_end(self) -> None:
+        """What follows once the next transaction may begin."""
+        if self._context._check:
             self._warn_if_unchanged()
-        return self._level is not None or context._waits
+        self._reach(self._level, None)
 
     def _fail(self, failure: BaseException) -> bool:
         """Leave the block with an exception. True: swallow it."""
@@ -251,24 +204,20 @@ class Transaction:
             self._leave_joined(self._root, failure)
             return False
         if self._is_open():
-            self._context._serial = IDLE
+            self._gate.serial = IDLE
             self._roll_back(None, failure)
         return isinstance(failure, Abort)
 
     def _is_open(self) -> bool:
         """True, or False if the context was closed meanwhile."""
-        if self._status is _NEW:
+        if self._state == _NEW:
             raise TransactionError("the transaction has not been entered: use `with`")
-        if self._status is not _OPEN:
-            raise TransactionError(f"the transaction is over: {self._status.value}")
-        if self._context._serial == self._serial:
+        if self._state != _OPEN:
+            raise TransactionError(f"the transaction is over: {self.status.value}")
+        if self._gate.serial == self._serial:
             return True
-        self._status = Status.ABORTED
+        self._state = _ABORTED
         return False
-
-    @staticmethod
-    def _closed_inside() -> Closed:
-        return Closed("the context was closed inside this transaction, which aborted it")
 
     def _why_not(self) -> TransactionError:
         if self._doom is None:
@@ -284,12 +233,12 @@ class Transaction:
         return error
 
     def _leave_joined(self, root: Transaction, failure: BaseException | None = None) -> None:
-        if self._status is not _OPEN:
+        if self._state != _OPEN:
             raise TransactionError("the block has been left already")
-        self._status = _ENDED
+        self._state = _ENDED
         with self._context._mutex:
             root._joined -= 1
-        if failure is None and (root._status is not _OPEN or self._context._serial != root._serial):
+        if failure is None and self._gate.serial != root._serial:
             raise TransactionError(
                 "the transaction that this block joined was over before the block"
             )
@@ -298,7 +247,7 @@ class Transaction:
         """Put every byte back and release the context; raise ``error``, if any.
         ``failure`` is the exception on its way out of the block."""
         context = self._context
-        code = _abort(context._h)
+        code = _native.lib.hac_abort(context._opening_handle)
         refusal = _native.error(code) if code < 0 else None
         if code == -errno.EOPNOTSUPP:
             context._broken = (
@@ -306,8 +255,8 @@ class Transaction:
                 "cannot roll back: the areas hold part of its writes; close the context and "
                 "open it again"
             )
-        self._status = Status.ABORTED
-        context._let_go()
+        self._state = _ABORTED
+        self._gate.release()
         if self._odd:
             self._doom = None  # it holds frames, and those hold us
             for callback in self._extras.on_abort if self._extras is not None else ():
@@ -324,19 +273,19 @@ class Transaction:
             raise refusal from failure
 
     def _warn_if_unchanged(self) -> None:
-        if _native.delta_counts(self._context._delta)[0]:
+        if _native.delta_counts(_native.delta_at(self._gate.delta))[0]:
             return
         where = getattr(self, "_where", None)
         hint = "nothing in the areas was changed; was `x = x + 1` meant to be `x[:] = x + 1`?"
         if where is None:
-            warnings.warn(f"transaction: {hint}", NothingChanged, stacklevel=4)
+            warn(f"transaction: {hint}", NothingChanged)
             return
         message = f"{where.__qualname__}(): {hint}"
         if isinstance(where, FunctionType):
             code = where.__code__
             warnings.warn_explicit(message, NothingChanged, code.co_filename, code.co_firstlineno)
         else:
-            warnings.warn(message, NothingChanged, stacklevel=5)
+            warn(message, NothingChanged)
 
     # -- levels ----------------------------------------------------------------
 
@@ -346,7 +295,7 @@ class Transaction:
         if not root._epoch:
             raise TransactionError(
                 "the transaction was aborted"
-                if root._status is Status.ABORTED
+                if root._state == _ABORTED
                 else "the transaction has not ended yet"
             )
         return root
@@ -356,17 +305,17 @@ class Transaction:
 
     def _reach(self, level: Level | None, timeout: float | None) -> None:
         target = self._target(level)
-        if target.kind < 2 and self._status is _ENDED:
+        if target.kind < 2 and self._state == _ENDED:
             return  # it is in the ring since it ended
         ms = -1 if timeout is None else max(0, round(timeout * 1000 + 0.5))
         self._settle(self._context._opening.reach(self._epoch, target, ms))
 
     def _settle(self, failure: Exception | None) -> None:
         if failure is None:
-            self._status = _ENDED
+            self._state = _ENDED
             return
         if isinstance(failure, InDoubt):
-            self._status = Status.IN_DOUBT
+            self._state = _IN_DOUBT
         raise failure
 
     def wait(self, level: Level | None = None, timeout: float | None = None) -> None:
@@ -392,7 +341,7 @@ class Transaction:
         """``wait`` for tasks: other tasks run meanwhile. Errors are the same."""
         root = self._ended()
         target = root._target(root._context._checked(checked_level(level)))
-        if target.kind < 2 and root._status is _ENDED:
+        if target.kind < 2 and root._state == _ENDED:
             return
         loop = asyncio.get_running_loop()
         reached: asyncio.Future[Exception | None] = loop.create_future()
@@ -443,8 +392,8 @@ class Transaction:
 
     def _open_extras(self) -> _Extras:
         root = self._whole
-        if root._status is not _OPEN:
-            raise TransactionError(f"the transaction is not open but {root._status.value}")
+        if root._state != _OPEN:
+            raise TransactionError(f"the transaction is not open but {root.status.value}")
         with root._context._mutex:
             root._become_odd()
             if root._extras is None:
@@ -477,14 +426,14 @@ class Transaction:
             TransactionError: the transaction is not open.
         """
         root = self._whole
-        if root._status is not _OPEN:
-            raise TransactionError(f"the transaction is not open but {root._status.value}")
+        if root._state != _OPEN:
+            raise TransactionError(f"the transaction is not open but {root.status.value}")
         self._context._opening.areas.will_write(view)
 
     @property
     def status(self) -> Status:
         """What has become of it. A joined block has the whole's."""
-        return self._whole._status
+        return _STATUS[self._whole._state]
 
     @property
     def epoch(self) -> int:
@@ -501,14 +450,15 @@ class Transaction:
             TransactionError: not ended, aborted, or taken back.
         """
         root = self._ended()
-        context = root._context
-        serial = root._serial
+        gate, serial = root._gate, root._serial
 
         def check() -> None:
-            if context._count != serial:
+            if gate.count != serial:
                 raise TransactionError(
                     "the delta was lent until the context's next transaction began; "
                     "keep one with txn.delta.copy() right after the block"
                 )
 
-        return lent_delta(context._delta, context._opening.areas.name_of, check)
+        check()
+        name_of = root._context._opening.areas.name_of
+        return lent_delta(_native.delta_at(gate.delta), name_of, check)

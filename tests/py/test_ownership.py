@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# ruff: noqa: PT012 - what is in the block is what fails
 """Who is inside a transaction, and who waits: threads, tasks, generators."""
 
 import asyncio
