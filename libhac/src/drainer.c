@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT
+#include "drainer_internal.h"
+
+#include "error.h"
+#include "image_internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* ----------------------------------------------------------- consumer -- */
+
+/* What goes into one frame. */
+struct batch {
+	size_t size;
+	uint64_t first_epoch;
+	uint64_t last_epoch;
+	uint64_t whole_epoch; /* the last one that is complete with it, or 0 */
+	uint64_t charge;      /* what the producer has accepted for it */
+	bool goes_on;         /* with a group that an earlier frame began */
+};
+
+/* Adds the record at the end of the batch; true if it ends a group. */
+static bool add_record(struct batch *batch, const unsigned char *first)
+{
+	struct record record;
+	size_t size = record_peek(first + batch->size, &record);
+
+	batch->size += size;
+	batch->charge += size;
+	if (!batch->first_epoch)
+		batch->first_epoch = record.epoch;
+	batch->last_epoch = record.epoch;
+	if (record.kind != RECORD_TRANSACTION || record.flags & RECORD_PARTIAL)
+		return false;
+	batch->whole_epoch = record.epoch;
+	return true;
+}
+
+static bool next_is_part(const struct drainer *drainer, const struct batch *batch)
+{
+	struct record record;
+
+	record_peek(ring_first(&drainer->ring) + batch->size, &record);
+	return drainer->streaming || record.flags & RECORD_PARTIAL;
+}
+
+/*
+ * Everything that is there, but no parts of a transaction together with whole
+ * ones: recovery cuts an unfinished transaction at the frame where it begins.
+ */
+static void gather(struct drainer *drainer, size_t filled, struct batch *batch)
+{
+	const unsigned char *first = ring_first(&drainer->ring);
+
+	memset(batch, 0, sizeof(*batch));
+	batch->goes_on = drainer->streaming;
+	if (next_is_part(drainer, batch)) {
+		drainer->streaming = true;
+		while (drainer->streaming && batch->size < filled) {
+			drainer->streaming = !add_record(batch, first);
+			batch->charge += DRAINER_CHARGE;
+		}
+		return;
+	}
+	while (batch->size < filled && !next_is_part(drainer, batch)) {
+		while (!add_record(batch, first))
+			;
+		batch->charge += DRAINER_CHARGE;
+	}
+}
+
+static void fail(struct drainer *drainer, int error)
+{
+	struct drainer_shared *shared = drainer->shared;
+
+	memccpy(shared->detail, hac_error_detail(), '\0', sizeof(shared->detail) - 1);
+	atomic_store(&shared->error, error);
+	atomic_fetch_add(&shared->durable_changes, 1);
+	futex_wake(&shared->durable_changes, INT_MAX);
+	ring_kick_producer(&drainer->ring);
+}
+
+static int write_batch(struct drainer *drainer, const struct batch *batch)
+{
+	struct frame_header header = {
+		.first_epoch = batch->first_epoch,
+		.last_epoch = batch->last_epoch,
+	};
+	struct drainer_shared *shared = drainer->shared;
+	struct journal *journal = drainer->journal;
+	int error;
+
+	pthread_mutex_lock(&drainer->lock);
+	/* A group in parts stays in one segment, so that cutting it is one cut. */
+	if (!batch->goes_on)
+		journal_rotate(journal, FRAME_HEADER_SIZE + batch->size);
+	error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
+	if (!error) {
+		atomic_store(&shared->written, journal->start + journal->offset);
+		atomic_fetch_add(&shared->charged, batch->charge);
+		atomic_store(&shared->reserved, journal_reserved(journal));
+	}
+	pthread_mutex_unlock(&drainer->lock);
+	if (error)
+		return error;
+	/* The kernel has it: the producer may go on while it is synced. */
+	ring_release(&drainer->ring, batch->size);
+	return journal_sync(journal);
+}
+
+static void publish_durable(struct drainer *drainer, uint64_t epoch)
+{
+	struct drainer_shared *shared = drainer->shared;
+
+	if (!epoch)
+		return;
+	atomic_store(&shared->durable, epoch);
+	atomic_fetch_add(&shared->durable_changes, 1);
+	if (atomic_load(&shared->waiters))
+		futex_wake(&shared->durable_changes, INT_MAX);
+}
+
+/* Let more come, for flush_ms from now, as long as nobody is in a hurry. */
+static void wait_for_more(struct drainer *drainer)
+{
+	struct drainer_shared *shared = drainer->shared;
+	int64_t end = now_ns() + drainer->flush_ms * INT64_C(1000000), left;
+	struct batch none = { 0 };
+
+	while (!atomic_load(&shared->urgent) && !atomic_load(&shared->stop) &&
+	       !next_is_part(drainer, &none) &&
+	       ring_filled(&drainer->ring) < drainer->ring.size / 2) {
+		left = end - now_ns();
+		if (left <= 0)
+			return;
+		ring_wait_filled(&drainer->ring, drainer->ring.size / 2, left);
+	}
+}
+
+static void *drain(void *argument)
+{
+	struct drainer *drainer = argument;
+	struct drainer_shared *shared = drainer->shared;
+	struct batch batch;
+	size_t filled;
+	int error;
+
+	pthread_setname_np(pthread_self(), "hac-drainer");
+	for (;;) {
+		filled = ring_filled(&drainer->ring);
+		if (!filled) {
+			if (atomic_load(&shared->stop) && !ring_filled(&drainer->ring))
+				return NULL;
+			ring_wait_filled(&drainer->ring, 1, -1);
+			continue;
+		}
+		if (drainer->flush_ms > 0) {
+			wait_for_more(drainer);
+			filled = ring_filled(&drainer->ring);
+		}
+		gather(drainer, filled, &batch);
+		error = write_batch(drainer, &batch);
+		if (error) {
+			fail(drainer, error);
+			return NULL;
+		}
+		publish_durable(drainer, batch.whole_epoch);
+	}
+}
+
+/* -------------------------------------------------------------- waits -- */
+
+int drainer_error(const struct drainer *drainer)
+{
+	return atomic_load(&drainer->shared->error);
+}
+
+int drainer_failed(const struct drainer *drainer)
+{
+	int error = drainer_error(drainer);
+
+	if (!error)
+		return 0;
+	return hac_fail(-error,
+			"the drainer has failed, nothing more reaches the journal: %s; close the "
+			"context and open it again",
+			drainer->shared->detail);
+}
+
+uint64_t drainer_durable(const struct drainer *drainer)
+{
+	return atomic_load(&drainer->shared->durable);
+}
+
+static int wait_durable(struct drainer *drainer, uint64_t epoch, int64_t end)
+{
+	struct drainer_shared *shared = drainer->shared;
+
+	for (;;) {
+		uint32_t changes = atomic_load(&shared->durable_changes);
+		int64_t left = -1;
+		int error;
+
+		if (drainer_durable(drainer) >= epoch)
+			return 0;
+		error = drainer_failed(drainer);
+		if (error)
+			return error;
+		if (end >= 0) {
+			left = end - now_ns();
+			if (left <= 0)
+				return hac_fail(ETIMEDOUT, "epoch %llu is not synced yet",
+						(unsigned long long)epoch);
+		}
+		futex_wait(&shared->durable_changes, changes, left);
+	}
+}
+
+int drainer_wait(struct drainer *drainer, uint64_t epoch, int ms)
+{
+	int64_t end = ms < 0 ? -1 : now_ns() + ms * INT64_C(1000000);
+	int error;
+
+	if (drainer_durable(drainer) >= epoch)
+		return 0;
+	if (epoch > atomic_load(&drainer->pushed_epoch))
+		return hac_fail(EINVAL, "epoch %llu has not ended", (unsigned long long)epoch);
+	atomic_fetch_add(&drainer->shared->waiters, 1);
+	error = wait_durable(drainer, epoch, end);
+	atomic_fetch_sub(&drainer->shared->waiters, 1);
+	return error;
+}
+
+/* Everything pushed so far, without waiting for flush_ms. */
+static int drain_all(struct drainer *drainer)
+{
+	struct drainer_shared *shared = drainer->shared;
+	uint64_t last = atomic_load(&drainer->pushed_epoch);
+	int error;
+
+	/* Nothing yet; `last` may be of another branch. */
+	if (last == drainer->image->last_epoch)
+		return drainer_failed(drainer);
+	atomic_store(&shared->urgent, 1);
+	ring_kick_consumer(&drainer->ring);
+	error = drainer_wait(drainer, last, -1);
+	atomic_store(&shared->urgent, 0);
+	return error;
+}
+
+/* -------------------------------------------------------- compacting -- */
+
+/* The new base counts from a new segment on, so that the old ones can go. */
+static int compact(struct drainer *drainer, const struct image_state *state)
+{
+	struct image *image = drainer->image;
+	struct journal *journal = drainer->journal;
+	struct record_base base;
+	int error = 0;
+
+	if (journal->offset)
+		error = journal_open_segment(journal, journal->segment + 1);
+	atomic_store(&drainer->shared->reserved, journal_reserved(journal));
+	if (error)
+		return error;
+	image_base_record(image, &base);
+	base.last_epoch = atomic_load(&drainer->pushed_epoch);
+	base.next_area_id = drainer->next_area_id;
+	error = image_write_base(image->store->directory, image->path, image->store->uuid, &base,
+				 state);
+	if (error)
+		return error;
+	image_remove_segments(image->store->directory, image->store->first_segment,
+			      base.first_segment);
+	image->store->first_segment = base.first_segment;
+	return 0;
+}
+
+int drainer_compact(struct drainer *drainer, const struct image_state *state)
+{
+	int error = drain_all(drainer);
+
+	if (error)
+		return error;
+	pthread_mutex_lock(&drainer->lock);
+	error = compact(drainer, state);
+	pthread_mutex_unlock(&drainer->lock);
+	return error;
+}
+
+/* ------------------------------------------------------ start and stop -- */
+
+static int start_thread(struct drainer *drainer)
+{
+	sigset_t all, before;
+	int error;
+
+	/* The application's signals are not for this thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&drainer->thread, NULL, drain, drainer);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error ? hac_fail(error, "no thread for the drainer: %s", strerror(error)) : 0;
+}
+
+int drainer_start(struct image *image, const struct drainer_options *options, struct drainer **out)
+{
+	struct drainer *drainer;
+	int error;
+
+	if (image->readonly)
+		return hac_fail(EROFS, "image %s is open for reading only", image->path);
+	drainer = calloc(1, sizeof(*drainer));
+	if (!drainer)
+		return hac_fail(ENOMEM, "no memory for the drainer");
+	error = ring_create(options ? options->ring_bytes : 0, &drainer->ring);
+	if (error) {
+		free(drainer);
+		return error;
+	}
+	drainer->image = image;
+	drainer->journal = &image->store->journal;
+	drainer->flush_ms = options ? options->flush_ms : 0;
+	drainer->next_area_id = image->next_area_id;
+	drainer->pushed_epoch = image->last_epoch;
+	drainer->shared = (void *)drainer->ring.shared->user;
+	drainer->shared->durable = image->epoch;
+	drainer->shared->written = drainer->journal->start + drainer->journal->offset;
+	drainer->shared->reserved = journal_reserved(drainer->journal);
+	pthread_mutex_init(&drainer->lock, NULL);
+	error = start_thread(drainer);
+	if (error) {
+		pthread_mutex_destroy(&drainer->lock);
+		ring_destroy(&drainer->ring);
+		free(drainer);
+		return error;
+	}
+	*out = drainer;
+	return 0;
+}
+
+int drainer_stop(struct drainer *drainer)
+{
+	int error;
+
+	atomic_store(&drainer->shared->stop, 1);
+	ring_kick_consumer(&drainer->ring);
+	pthread_join(drainer->thread, NULL);
+	error = drainer_failed(drainer);
+	if (!error) {
+		journal_release(drainer->journal);
+		drainer->image->epoch = drainer_durable(drainer);
+		drainer->image->last_epoch = atomic_load(&drainer->pushed_epoch);
+		drainer->image->next_area_id = drainer->next_area_id;
+	}
+	pthread_mutex_destroy(&drainer->lock);
+	ring_destroy(&drainer->ring);
+	free(drainer);
+	return error;
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+#include "journal.h"
+
+#include "error.h"
+#include "image_io.h"
+#include "image_recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define CHUNK_MIN ((uint64_t)1 << 20)
+#define CHUNK_MAX ((uint64_t)16 << 20)
+
+static int journal_failed(const struct journal *journal, const char *what, int error)
+{
+	char name[32];
+
+	segment_name(name, journal->segment);
+	return hac_fail(-error, "%s/%s: cannot %s: %s", journal->path, name, what,
+			strerror(-error));
+}
+
+int journal_create_segment(int directory, uint64_t segment)
+{
+	char name[32];
+	int error, fd;
+
+	segment_name(name, segment);
+	/* An empty one may be there: a rotation that failed, or a crash. */
+	fd = image_io.openat(directory, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (fd < 0)
+		return -errno;
+	/* Frames in a file whose name is lost would be lost. */
+	if (!image_io.fsync(directory))
+		return fd;
+	error = -errno;
+	image_io.close(fd);
+	return error;
+}
+
+static int try_fallocate(struct journal *journal, int fd, uint64_t from, uint64_t to)
+{
+	while (image_io.fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from))) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EOPNOTSUPP && errno != ENOSYS)
+			return -errno;
+		journal->no_fallocate = true;
+		break;
+	}
+	return 0;
+}
+
+/* Room set aside beyond the end does not show in the file's size; cutting the
+ * file to the size that it has anyway gives it back. */
+void journal_release(struct journal *journal)
+{
+	if (journal->fd < 0 || journal->reserved <= journal->offset)
+		return;
+	if (!journal->no_fallocate)
+		(void)!image_io.ftruncate(journal->fd, (off_t)journal->offset);
+	journal->reserved = journal->offset;
+}
+
+void journal_close(struct journal *journal)
+{
+	journal_release(journal);
+	if (journal->fd >= 0)
+		image_io.close(journal->fd);
+	journal->fd = -1;
+}
+
+int journal_open_segment(struct journal *journal, uint64_t segment)
+{
+	uint64_t promised =
+		journal->reserved > journal->offset ? journal->reserved - journal->offset : 0;
+	uint64_t limit = io_size_limit();
+	uint64_t room = promised > CHUNK_MIN ? promised : CHUNK_MIN;
+	int error = 0, fd = journal_create_segment(journal->directory, segment);
+
+	if (fd < 0)
+		return journal_failed(journal, "begin the next segment", fd);
+	/* What was promised for the old segment must hold in the new one. */
+	if (room > limit)
+		room = limit;
+	if (!journal->no_fallocate)
+		error = try_fallocate(journal, fd, 0, room);
+	if (error && journal->fd >= 0) {
+		image_io.close(fd);
+		return journal_failed(journal, "set room aside for the next segment", error);
+	}
+	journal_close(journal);
+	journal->fd = fd;
+	journal->segment = segment;
+	journal->start += journal->offset;
+	journal->offset = 0;
+	journal->reserved = error ? 0 : room;
+	journal->chunk = CHUNK_MIN;
+	journal->rotate_at = 0;
+	return 0;
+}
+
+int journal_write(struct journal *journal, struct frame_header *header, const void *payload,
+		  size_t size)
+{
+	unsigned char head[FRAME_HEADER_SIZE];
+	struct iovec parts[2] = {
+		{ .iov_base = head, .iov_len = sizeof(head) },
+		{ .iov_base = (void *)payload, .iov_len = size },
+	};
+	int error;
+
+	header->codec = FRAME_CODEC_NONE;
+	header->cipher = FRAME_CIPHER_NONE;
+	header->kind = FRAME_JOURNAL;
+	header->flags = 0;
+	header->sequence = journal->sequence;
+	header->generation = journal->generation;
+	header->time_ns = frame_time();
+	memcpy(header->uuid, journal->uuid, sizeof(header->uuid));
+	header->stored = header->raw = size;
+	header->payload_hash = frame_hash(payload, size);
+	frame_encode_header(head, header);
+	error = io_write_all(journal->fd, parts, 2, journal->offset);
+	if (error)
+		return journal_failed(journal, "write", error);
+	journal->offset += sizeof(head) + size;
+	journal->sequence++;
+	return 0;
+}
+
+int journal_sync(struct journal *journal)
+{
+	/* Never again after a failure: the kernel may have dropped the pages,
+	 * and would then report success. */
+	if (image_io.fdatasync(journal->fd))
+		return journal_failed(journal, "sync", -errno);
+	return 0;
+}
+
+int journal_append(struct journal *journal, struct frame_header *header, const void *payload,
+		   size_t size)
+{
+	int error = journal_write(journal, header, payload, size);
+
+	return error ? error : journal_sync(journal);
+}
+
+uint64_t journal_reserved(const struct journal *journal)
+{
+	return journal->start + journal->reserved;
+}
+
+int journal_reserve(struct journal *journal, uint64_t position)
+{
+	uint64_t limit = io_size_limit(), wanted = position - journal->start, more;
+	int error;
+
+	if (wanted > limit)
+		return hac_fail(EFBIG,
+				"%s: the journal would pass the limit on file sizes of %" PRIu64
+				" bytes (RLIMIT_FSIZE): raise it, or transact less at a time",
+				journal->path, limit);
+	if (wanted <= journal->reserved)
+		return 0;
+	more = wanted + journal->chunk < limit ? wanted + journal->chunk : limit;
+	error = journal->no_fallocate ?
+			0 :
+			try_fallocate(journal, journal->fd, journal->reserved, more);
+	if (error) {
+		more = wanted;
+		error = try_fallocate(journal, journal->fd, journal->reserved, more);
+	}
+	if (error == -ENOSPC || error == -EDQUOT || error == -EFBIG)
+		return hac_fail(-error,
+				"%s: no room on disk for a transaction of %" PRIu64
+				" bytes: make room and try again, or abort",
+				journal->path, position - journal->start - journal->offset);
+	if (error)
+		return journal_failed(journal, "set room aside", error);
+	journal->reserved = more;
+	if (journal->chunk < CHUNK_MAX)
+		journal->chunk *= 2;
+	return 0;
+}
+
+void journal_rotate(struct journal *journal, uint64_t size)
+{
+	bool tight = journal->offset && journal->offset + size > io_size_limit();
+
+	if (!tight &&
+	    (journal->offset < journal->segment_bytes || journal->offset < journal->rotate_at))
+		return;
+	if (journal_open_segment(journal, journal->segment + 1))
+		journal->rotate_at = journal->offset + CHUNK_MAX;
+}
