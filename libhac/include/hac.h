@@ -343,6 +343,16 @@ HAC_API HAC_MUST_CHECK int hac_finish(hac *h, uint64_t *epoch);
 HAC_API HAC_MUST_CHECK int hac_end(hac *h, struct hac_delta *delta, uint64_t *epoch);
 
 /*
+ * hac_end() and hac_begin() in one: the cheapest way round a loop. Since none of
+ * the caller's code runs between the two, begin need not look for writes
+ * outside a transaction, which is the larger part of its cost. A lent delta is
+ * valid until the new transaction is prepared or aborted. Errors: as hac_end(),
+ * with the transaction open or prepared; or as hac_begin(), with the epoch set,
+ * the transaction ended and none begun.
+ */
+HAC_API HAC_MUST_CHECK int hac_next(hac *h, struct hac_delta *delta, uint64_t *epoch);
+
+/*
  * Put back every byte of every area as the last epoch left it. Writers must
  * have stopped. Errors: -EPROTO (nothing is begun), -EOPNOTSUPP (no twin; the
  * transaction stays open).

@@ -481,6 +481,52 @@ int hac_end(hac *h, struct hac_delta *delta, uint64_t *epoch)
 	return h->level.kind == HAC_LEVEL_RING ? 0 : hac_wait(h, ended, NULL, -1);
 }
 
+/* Nothing of the caller's runs between the two, so there are no strays to look
+ * for; what other threads write meanwhile races the end. */
+static int begin_at_once(hac *h)
+{
+	int result = check_ready(h);
+
+	if (!result && h->faults)
+		result = fault_claim();
+	if (!result)
+		result = arm_all(h);
+	if (!result)
+		h->stage = STAGE_OPEN;
+	return result;
+}
+
+int hac_next(hac *h, struct hac_delta *delta, uint64_t *epoch)
+{
+	int result = context_enter(h);
+	uint64_t start, ended = 0;
+	bool waits;
+
+	if (result)
+		return result;
+	waits = h->level.kind != HAC_LEVEL_RING;
+	start = clock_ticks();
+	result = prepare(h, delta);
+	if (!result)
+		result = finish_prepared(h, &ended);
+	if (!result && epoch)
+		*epoch = ended;
+	if (!result && !waits)
+		result = begin_at_once(h);
+	h->end_ticks += clock_ticks() - start;
+	context_leave(h);
+	if (result || !waits)
+		return result;
+	result = hac_wait(h, ended, NULL, -1);
+	if (!result)
+		result = context_enter(h);
+	if (result)
+		return result;
+	result = begin_at_once(h);
+	context_leave(h);
+	return result;
+}
+
 int hac_abort(hac *h)
 {
 	int result = context_enter(h);
