@@ -19,8 +19,8 @@ from microbench.tracking import measure_cells
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-ROUNDS, ROUND_MS = 9, 70.0
-QUICK_ROUNDS, QUICK_ROUND_MS = 7, 50.0
+ROUNDS, ROUND_MS = 9, 60.0
+QUICK_ROUNDS, QUICK_ROUND_MS = 7, 40.0
 
 DESCRIPTION = """\
 Measure the engines against naive PT, an empty transaction from C and from

@@ -39,10 +39,10 @@ def measure(samples: list[float]) -> Measure:
     return Measure(middle, median(abs(sample - middle) for sample in samples))
 
 
-def interleave(
+def sample(
     runs: Mapping[str, Run], effort: Effort, tick: Callable[[], None] = lambda: None
-) -> dict[str, Measure]:
-    """Measure `runs` against each other; `tick` is called after each round of all.
+) -> dict[str, list[float]]:
+    """Nanoseconds a transaction in each round; `tick` is called after each round of all.
 
     Each round runs every one once; the one that starts changes from round to round.
     """
@@ -54,4 +54,11 @@ def interleave(
         for name in names[start:] + names[:start]:
             samples[name].append(runs[name](counts[name]) / counts[name])
         tick()
-    return {name: measure(found) for name, found in samples.items()}
+    return samples
+
+
+def interleave(
+    runs: Mapping[str, Run], effort: Effort, tick: Callable[[], None] = lambda: None
+) -> dict[str, Measure]:
+    """Measure `runs` against each other."""
+    return {name: measure(found) for name, found in sample(runs, effort, tick).items()}

@@ -19,7 +19,7 @@ class Row(TypedDict):
     twin: bool
     ns_per_txn: float
     spread: float  # median absolute deviation
-    ratio_to_pt: float  # naive PT's time / this one's: over 1 is faster
+    ratio_to_pt: float  # naive PT's time / this one's, median of the rounds
     pages_per_txn: float  # dirty pages that were reported
     words_per_txn: float  # changed words that were reported
 
