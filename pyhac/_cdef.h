@@ -114,6 +114,7 @@ int hac_begin(hac *h);
 int hac_prepare(hac *h, struct hac_delta *delta);
 int hac_finish(hac *h, uint64_t *epoch);
 int hac_end(hac *h, struct hac_delta *delta, uint64_t *epoch);
+int hac_next(hac *h, struct hac_delta *delta, uint64_t *epoch);
 int hac_abort(hac *h);
 int hac_wait(hac *h, uint64_t epoch, const struct hac_level *level, int ms);
 int hac_will_write(hac *h, void *address, size_t size);

@@ -77,7 +77,7 @@ class Notifier:
 def warn(message: str, category: type[Warning]) -> None:
     """Warn about the line of the program that called pyhac."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("pyhac."):
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
         frame = frame.f_back
     if frame is None:
         warnings.warn(message, category, stacklevel=2)
@@ -95,7 +95,7 @@ def report(source: object, message: str = "Exception ignored in a callback of py
     assert kind is not None
     sys.unraisablehook(
         cast(
-            sys.UnraisableHookArgs,
+            "sys.UnraisableHookArgs",
             SimpleNamespace(
                 exc_type=kind,
                 exc_value=failure,

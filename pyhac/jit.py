@@ -44,6 +44,8 @@ hac_begin = _function("hac_begin", _POINTER)
 """``hac_begin(handle)``"""
 hac_end = _function("hac_end", _POINTER, _POINTER, _POINTER)
 """``hac_end(handle, delta, epoch)``; waits for the context's level."""
+hac_next = _function("hac_next", _POINTER, _POINTER, _POINTER)
+"""``hac_next(handle, delta, epoch)``: hac_end and hac_begin in one."""
 hac_abort = _function("hac_abort", _POINTER)
 """``hac_abort(handle)``"""
 hac_will_write = _function("hac_will_write", _POINTER, _POINTER, _POINTER)

@@ -193,7 +193,7 @@ def test_every_kind_of_write(opened: Opener, engine: str, write: Callable[[Recor
 
 def test_kernels_bracket_their_own_transactions(opened: Opener, engine: str) -> None:
     numba = pytest.importorskip("numba", reason="numba is not installed")
-    from pyhac.jit import hac_abort, hac_begin, hac_end
+    from pyhac.jit import hac_abort, hac_begin, hac_end, hac_next
 
     ctx = opened(engine=engine)
     counters = ctx.array("counters", 1000, "<i8")
@@ -216,7 +216,20 @@ def test_kernels_bracket_their_own_transactions(opened: Opener, engine: str) -> 
     assert counters.sum() == 450
     assert counters[9] == 0
     assert ctx.epoch == before.epoch + 450
+
+    def loop(handle: int, counters: Any, rounds: int) -> int:
+        code = hac_begin(handle)
+        for i in range(rounds):
+            counters[i % counters.size] += 1
+            if code >= 0:
+                code = hac_next(handle, 0, 0)
+        hac_abort(handle)
+        return int(code)
+
+    assert numba.njit(loop)(ctx.handle, counters, 50) >= 0
+    assert counters.sum() == 500
+    assert ctx.epoch == before.epoch + 500
     with ctx.transaction():
         assert compiled(ctx.handle, counters, 1) == -1
         raise pyhac.Abort
-    assert counters.sum() == 450
+    assert counters.sum() == 500
