@@ -33,7 +33,7 @@ struct gate {
 	unsigned long owner;	/* the thread that began it, or 0 */
 	char taken;		/* the token is with somebody */
 	char after;		/* ends are followed by Transaction._after_end() */
-	int waiting;		/* how many wait for the token */
+	PyObject *waiters;	/* a deque: who waits for the token */
 	PyObject *wake;		/* called when it is back and somebody waits */
 	PyObject *kind;		/* the class of transactions */
 };
@@ -56,24 +56,26 @@ static PyTypeObject *gate_type, *block_type;
 
 static int gate_init(struct gate *self, PyObject *args, PyObject *kwargs)
 {
-	PyObject *inside, *wake, *kind;
+	PyObject *inside, *waiters, *wake, *kind;
 	unsigned long long handle;
 
 	if (kwargs && PyDict_GET_SIZE(kwargs)) {
 		PyErr_SetString(PyExc_TypeError, "Gate() takes no keywords");
 		return -1;
 	}
-	if (!PyArg_ParseTuple(args, "KOOO", &handle, &inside, &wake, &kind))
+	if (!PyArg_ParseTuple(args, "KOOOO", &handle, &inside, &waiters, &wake,
+			      &kind))
 		return -1;
 	if (!PyContextVar_CheckExact(inside) || !PyType_Check(kind) ||
 	    !PyType_IsSubtype((PyTypeObject *)kind, block_type)) {
-		PyErr_SetString(PyExc_TypeError, "Gate(handle, ContextVar, wake, class)");
+		PyErr_SetString(PyExc_TypeError, "Gate(handle, ContextVar, deque, wake, class)");
 		return -1;
 	}
 	self->handle = (hac *)(uintptr_t)handle;
 	self->delta.size = sizeof(self->delta);
 	self->serial = IDLE;
 	Py_XSETREF(self->inside, Py_NewRef(inside));
+	Py_XSETREF(self->waiters, Py_NewRef(waiters));
 	Py_XSETREF(self->wake, Py_NewRef(wake));
 	Py_XSETREF(self->kind, Py_NewRef(kind));
 	return 0;
@@ -84,6 +86,7 @@ static int gate_traverse(struct gate *self, visitproc visit, void *arg)
 	Py_VISIT(Py_TYPE(self));
 	Py_VISIT(self->inside);
 	Py_VISIT(self->open);
+	Py_VISIT(self->waiters);
 	Py_VISIT(self->wake);
 	Py_VISIT(self->kind);
 	return 0;
@@ -93,6 +96,7 @@ static int gate_clear(struct gate *self)
 {
 	Py_CLEAR(self->inside);
 	Py_CLEAR(self->open);
+	Py_CLEAR(self->waiters);
 	Py_CLEAR(self->wake);
 	Py_CLEAR(self->kind);
 	return 0;
@@ -108,6 +112,13 @@ static void gate_dealloc(struct gate *self)
 	Py_DECREF(type);
 }
 
+static int somebody_waits(struct gate *gate)
+{
+	Py_ssize_t size = gate->waiters ? PyObject_Size(gate->waiters) : 0;
+
+	return size < 0 ? -1 : size > 0;
+}
+
 /* The token is back. 0, or -1 with an exception of wake(). */
 static int give_back(struct gate *gate)
 {
@@ -116,8 +127,12 @@ static int give_back(struct gate *gate)
 	gate->owner = 0;
 	gate->taken = 0;
 	Py_CLEAR(gate->open);
-	if (!gate->waiting)
+	switch (somebody_waits(gate)) {
+	case 0:
 		return 0;
+	case -1:
+		return -1;
+	}
 	result = PyObject_CallNoArgs(gate->wake);
 	Py_XDECREF(result);
 	return result ? 0 : -1;
@@ -167,6 +182,19 @@ static PyObject *gate_is_inside(struct gate *self, PyObject *unused)
 	return inside < 0 ? NULL : PyBool_FromLong(inside);
 }
 
+/* Is the open transaction one that nobody can leave any more, since only the
+ * gate still refers to it? Then forget it, for the caller to abort; the token
+ * stays with it, so that only one caller is told. */
+static PyObject *gate_disown(struct gate *self, PyObject *unused)
+{
+	(void)unused;
+	if (!self->open || Py_REFCNT(self->open) > 1)
+		Py_RETURN_FALSE;
+	self->serial = IDLE;
+	Py_CLEAR(self->open);
+	Py_RETURN_TRUE;
+}
+
 /* Deltas that were lent are no longer valid. */
 static PyObject *gate_expire(struct gate *self, PyObject *unused)
 {
@@ -206,7 +234,6 @@ static PyMemberDef gate_members[] = {
 	{"owner", T_ULONG, offsetof(struct gate, owner), 0, NULL},
 	{"taken", T_BOOL, offsetof(struct gate, taken), READONLY, NULL},
 	{"after", T_BOOL, offsetof(struct gate, after), 0, NULL},
-	{"waiting", T_INT, offsetof(struct gate, waiting), 0, NULL},
 	{NULL},
 };
 
@@ -222,6 +249,8 @@ static PyMethodDef gate_methods[] = {
 	 "Give the token back, and let one waiter try."},
 	{"is_inside", (PyCFunction)gate_is_inside, METH_NOARGS,
 	 "Is this flow inside the open transaction?"},
+	{"disown", (PyCFunction)gate_disown, METH_NOARGS,
+	 "Forget an open transaction that was dropped; False if there is none."},
 	{"expire", (PyCFunction)gate_expire, METH_NOARGS,
 	 "Take lent deltas back."},
 	{"block", (PyCFunction)gate_block, METH_O,
@@ -359,11 +388,11 @@ static PyObject *block_enter(struct block *self, PyObject *unused)
 	int inside;
 
 	(void)unused;
-	if (!gate || !gate->handle || self->state != STATE_NEW || gate->taken) {
-slow:
-		return PyObject_CallMethod((PyObject *)self, "_enter", NULL);
-	}
+	if (!gate || !gate->handle || self->state != STATE_NEW || gate->taken)
+		goto slow;
 	inside = is_inside(gate);
+	if (!inside)
+		inside = somebody_waits(gate);
 	if (inside < 0)
 		return NULL;
 	if (inside)
@@ -372,6 +401,8 @@ slow:
 	if (begin(self))
 		return NULL;
 	return Py_NewRef((PyObject *)self);
+slow:
+	return PyObject_CallMethod((PyObject *)self, "_enter", NULL);
 }
 
 static PyObject *block_exit(struct block *self, PyObject *const *args, Py_ssize_t count)
@@ -399,17 +430,19 @@ static PyObject *block_exit(struct block *self, PyObject *const *args, Py_ssize_
 	Py_RETURN_NONE;
 }
 
-static PyObject *block_begin(struct block *self, PyObject *unused)
+static PyObject *block_try_begin(struct block *self, PyObject *unused)
 {
 	(void)unused;
-	if (!self->gate || !self->gate->handle || !self->gate->taken ||
-	    self->state != STATE_NEW) {
-		PyErr_SetString(PyExc_SystemError, "_begin() without the token");
+	if (!self->gate || !self->gate->handle || self->state != STATE_NEW) {
+		PyErr_SetString(PyExc_SystemError, "_try_begin() of nothing");
 		return NULL;
 	}
+	if (self->gate->taken)
+		Py_RETURN_FALSE;
+	self->gate->taken = 1;
 	if (begin(self))
 		return NULL;
-	return Py_NewRef((PyObject *)self);
+	Py_RETURN_TRUE;
 }
 
 static PyObject *block_finish(struct block *self, PyObject *unused)
@@ -437,8 +470,8 @@ static PyMethodDef block_methods[] = {
 	{"__enter__", (PyCFunction)block_enter, METH_NOARGS, "Begin, or join."},
 	{"__exit__", (PyCFunction)(void (*)(void))block_exit, METH_FASTCALL,
 	 "End, or abort."},
-	{"_begin", (PyCFunction)block_begin, METH_NOARGS,
-	 "Begin, having taken the token; the transaction."},
+	{"_try_begin", (PyCFunction)block_try_begin, METH_NOARGS,
+	 "Take the token and begin; False if somebody has it."},
 	{"_finish", (PyCFunction)block_finish, METH_NOARGS,
 	 "End, keeping the token; 0 or -errno."},
 	{NULL},

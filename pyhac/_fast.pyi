@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 # The types of _fast.c, in the same extension as pyhac._ffi.
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
 
 from .context import Context
 from .levels import Level
@@ -13,7 +12,6 @@ class Gate:
     serial: int
     owner: int
     after: bool
-    waiting: int
     @property
     def count(self) -> int: ...
     @property
@@ -26,6 +24,7 @@ class Gate:
         self,
         handle: int,
         inside: ContextVar[int],
+        waiters: Sized,
         wake: Callable[[], object],
         kind: type[Transaction],
         /,
@@ -33,6 +32,7 @@ class Gate:
     def take(self) -> bool: ...
     def release(self) -> None: ...
     def is_inside(self) -> bool: ...
+    def disown(self) -> bool: ...
     def expire(self) -> None: ...
     def block(self, context: Context, /) -> Transaction: ...
 
@@ -56,5 +56,5 @@ class Block:
         traceback: TracebackType | None,
         /,
     ) -> bool | None: ...
-    def _begin(self) -> Self: ...
+    def _try_begin(self) -> bool: ...
     def _finish(self) -> int: ...

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import _native  # noqa: F401 - makes pyhac._fast importable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .transaction import Transaction
 
 _LOOK_UP = 0.05  # seconds between two looks at the owner
+_FAIR = 0.005  # seconds after which the first in line goes first
+_HOLD = 0.001  # seconds between two tries of those outside the line
 _PATIENCE = 10.0  # seconds of waiting before a warning says for what
 
 
@@ -42,94 +45,130 @@ def _pause(longest: float, deadline: float | None) -> float:
     return max(0.0, min(longest, deadline - time.monotonic()))
 
 
-class Queue:
-    """Those who wait for the token of a gate."""
+class _Waiter:
+    """Somebody who waits: how to wake them, and since when they do."""
 
-    __slots__ = ("_waiters", "gate")
+    __slots__ = ("since", "thread", "wake")
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.wake = wake
+        self.thread = threading.get_ident()
+        self.since = time.monotonic()
+
+
+class Queue:
+    """Those who wait for the token of a gate, in line.
+
+    Whoever is awake may take the token before those in line do: a thread that
+    comes and goes need not stop for each of the others. But once the first in
+    line has waited for _FAIR seconds the others let it pass, for a while.
+    """
+
+    __slots__ = ("_line", "gate")
 
     def __init__(self, handle: int, inside: ContextVar[int], kind: type[Transaction]) -> None:
-        self._waiters: deque[Callable[[], object]] = deque()
-        # The bound method would tie queue and gate into a cycle.
-        waiters = self._waiters
-        self.gate = Gate(handle, inside, lambda: _wake(waiters), kind)
+        self._line: deque[_Waiter] = deque()
+        line = self._line  # a bound method would tie queue and gate into a cycle
+        self.gate = Gate(handle, inside, line, lambda: _wake_first(line), kind)
 
     def wake_all(self) -> None:
-        for _ in range(len(self._waiters)):
-            _wake(self._waiters)
+        for waiter in list(self._line):
+            with suppress(RuntimeError):
+                waiter.wake()
 
-    def _line_up(self, waiter: Callable[[], object]) -> None:
-        self._waiters.append(waiter)
-        self.gate.waiting += 1
-
-    def _step_aside(self, waiter: Callable[[], object]) -> None:
-        """Leave the line. Who was woken already hands its turn on."""
-        self.gate.waiting -= 1
+    def _may_go(self, me: _Waiter | None) -> bool:
+        """Is it not for others to take the token first?"""
         try:
-            self._waiters.remove(waiter)
-        except ValueError:
-            if not self.gate.taken:
-                _wake(self._waiters)
+            first = self._line[0]
+        except IndexError:
+            return True
+        if first is me or first.thread == threading.get_ident():
+            return True  # tasks of this thread cannot go while we stand here
+        waited = time.monotonic() - first.since
+        return not _FAIR < waited < _FAIR + _LOOK_UP
 
-    def wait(self, context: Context, timeout: float | None) -> None:
-        """Take the token in a thread that found it taken.
+    def enter(self, block: Transaction, timeout: float | None) -> None:
+        """Take the token and begin, in a thread.
 
         Raises:
             TransactionError: waiting would never end, or ``timeout`` passed.
         """
-        watch = _Watch(context, self)
+        if self._may_go(None) and block._try_begin():
+            return
+        turn = threading.Lock()
+        turn.acquire()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # woken already
+                turn.release()
+
+        watch = _Watch(block._context, self)
         deadline = _deadline(timeout)
-        while True:
-            watch.look(sleeping=True)
-            turn = threading.Lock()
-            turn.acquire()
-            waiter = turn.release
-            self._line_up(waiter)
-            try:
-                if self.gate.take():  # it became free before we were in line
-                    return
-                turn.acquire(timeout=_pause(_LOOK_UP, deadline))
-                if self.gate.take():
-                    return
-            finally:
-                self._step_aside(waiter)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise watch.too_late(timeout)
-
-    async def wait_async(self, context: Context, timeout: float | None) -> None:
-        """Take the token in a task that found it taken; other tasks go on."""
-        watch = _Watch(context, self)
-        deadline = _deadline(timeout)
-        loop = asyncio.get_running_loop()
-        while True:
-            watch.look(sleeping=False)
-            turn: asyncio.Future[None] = loop.create_future()
-            waiter = functools.partial(loop.call_soon_threadsafe, _set, turn)
-            self._line_up(waiter)
-            try:
-                if self.gate.take():
-                    return
-                await asyncio.wait((turn,), timeout=_pause(4 * _LOOK_UP, deadline))
-                if self.gate.take():
-                    return
-            finally:
-                self._step_aside(waiter)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise watch.too_late(timeout)
-
-
-def _wake(waiters: deque[Callable[[], object]]) -> None:
-    """Let one waiter try again; it may come too late, and lines up again."""
-    while waiters:
+        me = _Waiter(wake)
+        self._line.append(me)
         try:
-            waiters.popleft()()
-        except (IndexError, RuntimeError):  # somebody was faster; its loop is closed
+            while True:
+                watch.look(sleeping=True)
+                if self._may_go(me) and block._try_begin():
+                    return
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise watch.too_late(timeout)
+                turn.acquire(timeout=_pause(_LOOK_UP, deadline))
+        finally:
+            self._step_aside(me)
+
+    async def enter_async(self, block: Transaction, timeout: float | None) -> None:
+        """Take the token and begin, in a task; other tasks go on meanwhile."""
+        if self._may_go(None) and block._try_begin():
+            return
+        loop = asyncio.get_running_loop()
+        turn = asyncio.Event()
+        watch = _Watch(block._context, self)
+        deadline = _deadline(timeout)
+        me = _Waiter(functools.partial(loop.call_soon_threadsafe, turn.set))
+        self._line.append(me)
+        try:
+            while True:
+                watch.look(sleeping=False)
+                if self._may_go(me) and block._try_begin():
+                    return
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise watch.too_late(timeout)
+                turn.clear()
+                if not self.gate.taken and self._line[0] is me:
+                    continue  # it came back while we looked
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_pause(4 * _LOOK_UP, deadline)):
+                        await turn.wait()
+        finally:
+            self._step_aside(me)
+
+    def hold(self, context: Context) -> None:
+        """Take the token without beginning, in a thread."""
+        watch = _Watch(context, self)
+        while not self.gate.take():
+            watch.look(sleeping=True)
+            time.sleep(_HOLD)
+
+    def _step_aside(self, me: _Waiter) -> None:
+        """Leave the line; the next one may have been waiting for that."""
+        self._line.remove(me)
+        if not self.gate.taken:
+            _wake_first(self._line)
+
+
+def _wake_first(line: deque[_Waiter]) -> None:
+    while line:
+        try:
+            first = line[0]
+            first.wake()
+        except IndexError:  # it has left meanwhile
+            continue
+        except RuntimeError:  # its event loop is closed
+            with suppress(ValueError):
+                line.remove(first)
             continue
         return
-
-
-def _set(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
 
 
 class _Watch:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -496,8 +495,7 @@ class Context:
         gate = queue.gate
         if gate.is_inside():
             raise TransactionError("not inside a transaction: do it before or after the block")
-        if not gate.take():
-            queue.wait(self, None)
+        queue.hold(self)
         gate.owner = threading.get_ident()
         try:
             yield
@@ -523,12 +521,10 @@ class Context:
         return error
 
     def _abort_if_dropped(self) -> None:
-        """Abort an open transaction that nobody can leave any more, since only
-        the gate still refers to it: its block's frame is gone."""
+        """Abort an open transaction whose block's frame is gone."""
         gate = self._gate
-        if gate.open is None or sys.getrefcount(gate.open) > 2:  # the gate's, the argument
+        if not gate.disown():
             return
-        gate.serial = IDLE
         code = _native.lib.hac_abort(self._opening_handle)
         gate.release()
         if code >= 0:

@@ -49,8 +49,8 @@ class Opening:
     def notify(self, epoch: int, level: Level, answer: Answer) -> None:
         """Have ``answer`` called when the epoch has reached the level."""
         with self._mutex:
+            self.refuse_if_unusable()  # in a forked child there is no thread
             if self._notifier is None:
-                self.refuse_if_unusable()
                 self._notifier = Notifier(
                     lambda epoch, level: self.reach(epoch, level, -1),
                     f"pyhac {self.path or 'notifier'}",

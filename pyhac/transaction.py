@@ -94,19 +94,15 @@ class Transaction(Block):
         root = self._join()
         if root is not None:
             return root
-        context = self._context
-        if not self._gate.take():
-            context._queue.wait(context, getattr(self, "_timeout", None))
-        return self._begin()
+        self._context._queue.enter(self, getattr(self, "_timeout", None))
+        return self
 
     async def __aenter__(self) -> Transaction:
         root = self._join()
         if root is not None:
             return root
-        context = self._context
-        if not self._gate.take():
-            await context._queue.wait_async(context, getattr(self, "_timeout", None))
-        return self._begin()
+        await self._context._queue.enter_async(self, getattr(self, "_timeout", None))
+        return self
 
     def _begin_failed(self, code: int) -> None:
         raise self._context._begin_error(code)
@@ -172,8 +168,8 @@ class Transaction(Block):
         if not self._is_open():
             raise Closed("the context was closed inside this transaction, which aborted it")
         gate = self._gate
+        gate.serial = IDLE  # from here on nobody joins
         if self._odd and (self._joined or self._doom is not None):
-            gate.serial = IDLE
             self._roll_back(self._why_not())
         code = self._finish()
         if code < 0:

@@ -3,8 +3,10 @@
 """Who is inside a transaction, and who waits: threads, tasks, generators."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -349,4 +351,94 @@ def test_leaving_in_another_flow_works(ctx: pyhac.Context) -> None:
     txn.__exit__(None, None, None)
     assert txn.status is Status.ENDED
     with ctx.transaction():
+        pass
+
+
+def test_a_busy_thread_does_not_starve_the_others(ctx: pyhac.Context) -> None:
+    a = ctx.array("a", 2, "<i8")
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            with ctx.transaction():
+                a[0] += 1
+
+    threads = [in_thread(busy) for _ in range(2)]
+    start = time.monotonic()
+    for _ in range(20):
+        with ctx.transaction(timeout=20):
+            a[1] += 1
+    took = time.monotonic() - start
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert a[1] == 20
+    assert took < 10
+
+
+def test_a_busy_thread_does_not_starve_tasks(ctx: pyhac.Context) -> None:
+    a = ctx.array("a", 2, "<i8")
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            with ctx.transaction():
+                a[0] += 1
+
+    async def main() -> None:
+        for _ in range(10):
+            async with ctx.transaction(timeout=20):
+                a[1] += 1
+
+    thread = in_thread(busy)
+    asyncio.run(main())
+    stop.set()
+    thread.join(10)
+    assert a[1] == 10
+
+
+def test_plain_blocks_pass_waiting_tasks_of_their_thread(ctx: pyhac.Context) -> None:
+    async def work() -> None:
+        async with ctx.transaction():
+            pass
+
+    async def main() -> None:
+        async with ctx.transaction():
+            tasks = [asyncio.create_task(work(), context=contextvars.Context()) for _ in range(3)]
+            await asyncio.sleep(0.02)
+        with ctx.transaction(timeout=0):  # the tasks are in line, and cannot go now
+            pass
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore:.*open transaction was dropped:RuntimeWarning")
+def test_interrupted_waiting_leaves_the_context_usable(ctx: pyhac.Context) -> None:
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            with ctx.transaction():
+                pass
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    thread = in_thread(busy)
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for round_ in range(100):
+            signal.setitimer(signal.ITIMER_REAL, 0.002 + round_ * 1e-5)
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    with ctx.transaction():
+                        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    with ctx.transaction(timeout=5):
         pass

@@ -94,10 +94,11 @@ def check(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     file = folder / "program.py"
     file.write_text(program)
     package = Path(pyhac.__file__).parent.parent
+    sources = "" if "site-packages" in package.parts else str(package)
     mypy = [sys.executable, "-P", "-m", "mypy", "--strict", "--config-file", os.devnull]
     return subprocess.run(
         [*mypy, "--cache-dir", folder / "cache", file],
-        env={"PATH": "/usr/bin", "MYPYPATH": str(package) if package.name == "site" else ""},
+        env={"PATH": "/usr/bin", "MYPYPATH": sources},
         cwd=folder,
         capture_output=True,
         text=True,
