@@ -167,7 +167,7 @@ static void unknown_is_refused(void)
 	} fields[] = {
 		{ 8, 2, -EPROTONOSUPPORT },    /* version */
 		{ 9, 1, -EPROTONOSUPPORT },    /* version */
-		{ 10, 136, -EBADMSG },	       /* header size: another hash */
+		{ 10, 136, -EBADMSG },         /* header size: another hash */
 		{ 12, 1, -EPROTONOSUPPORT },   /* codec */
 		{ 13, 1, -EPROTONOSUPPORT },   /* cipher */
 		{ 14, 0, -EPROTONOSUPPORT },   /* kind */
@@ -176,10 +176,10 @@ static void unknown_is_refused(void)
 		{ 16, 1, -EPROTONOSUPPORT },   /* flags: not in a journal */
 		{ 19, 128, -EPROTONOSUPPORT }, /* flags */
 		{ 20, 1, -EPROTONOSUPPORT },   /* reserved */
-		{ 40, 9, -EBADMSG },	       /* first epoch behind the last */
-		{ 80, 8, -EBADMSG },	       /* stored, not raw */
-		{ 87, 128, -EBADMSG },	       /* stored */
-		{ 88, 8, -EBADMSG },	       /* raw, not stored */
+		{ 40, 9, -EBADMSG },           /* first epoch behind the last */
+		{ 80, 8, -EBADMSG },           /* stored, not raw */
+		{ 87, 128, -EBADMSG },         /* stored */
+		{ 88, 8, -EBADMSG },           /* raw, not stored */
 		{ 104, 1, -EPROTONOSUPPORT },  /* reserved */
 		{ 119, 1, -EPROTONOSUPPORT },  /* reserved */
 	};
@@ -215,9 +215,10 @@ static void mutated_frames(void)
 			size_t at = FRAME_HEADER_SIZE +
 				    check_random(&seed) % (size - FRAME_HEADER_SIZE);
 
-			frame[at] = check_random(&seed) % 2
-					    ? (unsigned char)check_random(&seed)
-					    : (unsigned char)(frame[at] ^ 1u << check_random(&seed) % 8);
+			frame[at] =
+				check_random(&seed) % 2 ?
+					(unsigned char)check_random(&seed) :
+					(unsigned char)(frame[at] ^ 1u << check_random(&seed) % 8);
 		}
 		if (check_random(&seed) % 8 == 0)
 			frame[check_random(&seed) % FRAME_HEADER_SIZE] ^= 16;
@@ -227,8 +228,8 @@ static void mutated_frames(void)
 		tight = aligned_alloc(8, size ? size : 8);
 		memcpy(tight, frame, size);
 		if (size > FRAME_HEADER_SIZE) {
-			uint64_t hash = frame_hash(tight + FRAME_HEADER_SIZE,
-						   size - FRAME_HEADER_SIZE);
+			uint64_t hash =
+				frame_hash(tight + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE);
 			uint64_t stored = size - FRAME_HEADER_SIZE;
 
 			memcpy(tight + 80, &stored, 8);
