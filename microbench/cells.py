@@ -8,6 +8,7 @@ KIB, MIB = 1 << 10, 1 << 20
 NAIVE = "naive-pt"
 ENGINES = ("pt", "emul", "uffd", "compare", "auto")
 PAGE_ENGINES = ("pt", "uffd")  # measured in page form without a twin, too
+NEXT_ENGINES = ("uffd", "compare")  # measured in a loop of hac_next(), too
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Variant:
     engine: str
     delta: str  # "words" or "pages"
     twin: bool
+    loop: str = "begin-end"  # or "next"
 
     def __str__(self) -> str:
         if self.engine == NAIVE:
             return self.engine
-        return self.engine if self.twin else f"{self.engine} {self.delta}, no twin"
+        name = self.engine if self.twin else f"{self.engine} {self.delta}, no twin"
+        return name if self.loop == "begin-end" else f"{name}, hac_{self.loop}"
 
 
 FULL = (
@@ -66,6 +69,8 @@ def variants(engines: Sequence[str]) -> Iterator[Variant]:
     yield Variant(NAIVE, "pages", twin=False)
     for engine in engines:
         yield Variant(engine, "words", twin=True)
+        if engine in NEXT_ENGINES:
+            yield Variant(engine, "words", twin=True, loop="next")
     for engine in engines:
         if engine in PAGE_ENGINES:
             yield Variant(engine, "pages", twin=False)

@@ -5,6 +5,7 @@
  * A transaction is hac_begin(), the stores of pattern.h, hac_end() with the
  * delta lent, its bytes with it; without a twin it is, like naive_pt's, a list.
  * There is no image: nothing but tracking is measured.
+ * With --loop next the transactions of a run follow each other by hac_next().
  *
  * Exit code 77: the engine is not available here; the reason is on stderr.
  */
@@ -30,6 +31,43 @@ static void stats(struct hac_stats *s)
 		errx(1, "hac_get_stats: %s", hac_error_detail());
 }
 
+static void begin(void)
+{
+	if (hac_begin(context))
+		errx(1, "hac_begin: %s", hac_error_detail());
+}
+
+static void end(void)
+{
+	if (hac_end(context, &delta, NULL))
+		errx(1, "hac_end: %s", hac_error_detail());
+}
+
+static void loop_begin_end(uint64_t transactions)
+{
+	for (uint64_t i = 0; i < transactions; i++) {
+		begin();
+		writers_write(&writers, ++txn);
+		end();
+	}
+}
+
+static void loop_next(uint64_t transactions)
+{
+	if (!transactions)
+		return;
+	begin();
+	for (uint64_t i = 1; i < transactions; i++) {
+		writers_write(&writers, ++txn);
+		if (hac_next(context, &delta, NULL))
+			errx(1, "hac_next: %s", hac_error_detail());
+	}
+	writers_write(&writers, ++txn);
+	end();
+}
+
+static void (*loop)(uint64_t transactions) = loop_begin_end;
+
 static void run(uint64_t transactions, struct tally *tally)
 {
 	struct hac_stats before, after;
@@ -38,13 +76,7 @@ static void run(uint64_t transactions, struct tally *tally)
 	stats(&before);
 	writers_awake(&writers, true);
 	start = serve_now();
-	for (uint64_t i = 0; i < transactions; i++) {
-		if (hac_begin(context))
-			errx(1, "hac_begin: %s", hac_error_detail());
-		writers_write(&writers, ++txn);
-		if (hac_end(context, &delta, NULL))
-			errx(1, "hac_end: %s", hac_error_detail());
-	}
+	loop(transactions);
 	tally->ns = serve_now() - start;
 	writers_awake(&writers, false);
 	stats(&after);
@@ -56,6 +88,7 @@ static void usage(void)
 {
 	fputs("usage: engine_bench --engine NAME --cda BYTES --ppt PAGES --wpp WRITES\n"
 	      "         [--threads N] [--pattern random|hot] [--delta words|pages] [--no-twin]\n"
+	      "         [--loop begin-end|next]\n"
 	      "then one 'run N' a line on standard input; see microbench/serve.h\n",
 	      stderr);
 	exit(2);
@@ -79,6 +112,7 @@ static void parse(int argc, char **argv)
 		{ "pattern", required_argument, NULL, 'x' },
 		{ "delta", required_argument, NULL, 'd' },
 		{ "no-twin", no_argument, NULL, 'n' },
+		{ "loop", required_argument, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -99,6 +133,8 @@ static void parse(int argc, char **argv)
 			pattern.hot = one_of(optarg, "random", "hot");
 		else if (option == 'd')
 			delta.form = one_of(optarg, "words", "pages") ? HAC_PAGES : HAC_WORDS;
+		else if (option == 'l')
+			loop = one_of(optarg, "begin-end", "next") ? loop_next : loop_begin_end;
 		else if (option == 'n')
 			context_options.flags |= HAC_NO_TWIN;
 		else

@@ -27,7 +27,7 @@ struct pattern {
 	size_t cda_bytes;
 	unsigned int ppt, wpp, threads;
 	bool hot;
-	uint32_t count; /* transactions in the table, a power of two */
+	uint32_t count;  /* transactions in the table, a power of two */
 	uint32_t *words; /* [count][ppt][wpp]: index of a word in the area */
 };
 

@@ -50,7 +50,7 @@ def command(cell: Cell, variant: Variant) -> list[str]:
     words += ["--cda", str(cell.cda_bytes), "--ppt", str(cell.ppt), "--wpp", str(cell.wpp)]
     words += ["--pattern", cell.pattern, "--threads", str(cell.threads)]
     if not naive:
-        words += ["--engine", variant.engine, "--delta", variant.delta]
+        words += ["--engine", variant.engine, "--delta", variant.delta, "--loop", variant.loop]
         words += [] if variant.twin else ["--no-twin"]
     return words
 

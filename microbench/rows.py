@@ -17,6 +17,7 @@ class Row(TypedDict):
     threads: int
     delta: str  # form: "words" or "pages"
     twin: bool
+    loop: str  # "begin-end", or "next": transactions that follow each other by hac_next()
     ns_per_txn: float
     spread: float  # median absolute deviation
     ratio_to_pt: float  # naive PT's time / this one's, median of the rounds

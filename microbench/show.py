@@ -51,7 +51,7 @@ def _show_rows(rows: Sequence[Row]) -> None:
         if (cell := _cell(row)) != shown:
             shown = cell
             print(f"\n{cell}")
-        name = str(Variant(row["engine"], row["delta"], row["twin"]))
+        name = str(Variant(row["engine"], row["delta"], row["twin"], row["loop"]))
         spread = 100 * row["spread"] / row["ns_per_txn"]
         print(
             f"  {name:24}{_time(row['ns_per_txn'])} ±{spread:3.0f} %"

@@ -48,6 +48,7 @@ def _of_rows(rows: Sequence[Row]) -> Iterator[Target]:
         if wanted is not None:
             where = f"{row['cda_bytes'] // KIB} KiB, PPT {row['ppt']}, WPP {row['wpp']}"
             form = "words" if row["twin"] else "pages without twin"
+            form += ", hac_next" if row["loop"] == "next" else ""
             name = f"{row['engine']}, {where}, {form}: times as fast as naive PT"
             yield _at_least(name, wanted, row["ratio_to_pt"])
 

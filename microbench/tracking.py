@@ -45,6 +45,7 @@ def _row(cell: Cell, variant: Variant, tally: Tally, naive: Tally) -> Row:
         "threads": cell.threads,
         "delta": variant.delta,
         "twin": variant.twin,
+        "loop": variant.loop,
         "ns_per_txn": round(found.ns, 1),
         "spread": round(found.spread, 1),
         "ratio_to_pt": round(median(ratios), 3),

@@ -49,8 +49,9 @@ def test_naive_pt_counts_pages(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("engine", ["pt", "emul", "uffd", "compare", "auto"])
-def test_engines_count_words(cell: Cell, engine: str) -> None:
-    with start(cell, Variant(engine, "words", twin=True)) as program:
+@pytest.mark.parametrize("loop", ["begin-end", "next"])
+def test_engines_count_words(cell: Cell, engine: str, loop: str) -> None:
+    with start(cell, Variant(engine, "words", twin=True, loop=loop)) as program:
         program.run(50)
         program.run(20)
         assert program.words == 70 * cell.ppt * cell.wpp
@@ -96,7 +97,7 @@ def test_the_command_writes_what_it_promises(tmp_path: Path) -> None:
     assert len(naive) == len(QUICK)
     assert all(row["ratio_to_pt"] == 1 for row in naive)
     compared = [row for row in document["rows"] if row["engine"] == "compare"]
-    assert len(compared) == len(QUICK)
+    assert len(compared) == 2 * len(QUICK)
     assert {row["face"] for row in document["empty"]} == {"C", "Python"}
     stores = {row["store"] for row in document["records"]}
     assert {"sqlite3 :memory:", "lmdb", "lmdb writemap", "pyhac column views"} <= stores
@@ -145,6 +146,7 @@ def test_targets_are_judged() -> None:
         "threads": 1,
         "delta": "words",
         "twin": True,
+        "loop": "begin-end",
         "ns_per_txn": 1000.0,
         "spread": 1.0,
         "ratio_to_pt": 4.5,
