@@ -22,7 +22,7 @@ import pytest
 import pyhac
 
 if TYPE_CHECKING:
-    from tests.conftest import Opener
+    from tests.conftest import Opener, Runner
 
 SIZE = 20_000
 
@@ -272,3 +272,27 @@ def test_libraries_stay_loaded(ctx: pyhac.Context, build: Callable[..., Path]) -
     with ctx.transaction():
         view[0] = 1
     assert str(path) in Path("/proc/self/maps").read_text()
+
+
+def test_libraries_come_back_as_the_same_build_only(
+    run: Runner, image: Path, build: Callable[..., Path]
+) -> None:
+    program = """
+import ctypes, sys, pyhac
+library = ctypes.CDLL(sys.argv[2])
+with pyhac.open(sys.argv[1]) as ctx:
+    try:
+        ctx.adopt_object(library)
+    except pyhac.LayoutError as failure:
+        print(failure)
+        sys.exit()
+    with ctx.transaction():
+        library.count()
+    print(ctypes.c_int64.in_dll(library, "counter").value)
+"""
+    path = build()
+    for count in (6, 7, 8):
+        result = run(program, str(image), str(path))
+        assert result.stdout == f"{count}\n", result.stderr
+    build("libthing.so", "-O2", "-DANOTHER=1", "-Wl,--build-id=0x1234")
+    assert "1234" in run(program, str(image), str(path)).stdout
