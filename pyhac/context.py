@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -276,7 +276,8 @@ class Context:
             shape: rows, or a tuple; () is a single item. None: as in the image.
             dtype: without Python objects. None: as in the image, or float64.
             init: called with the array if the area is new; what it writes needs
-                no transaction. If it raises, the area is dropped again.
+                no transaction, and must not be inside one, whose abort would
+                undo it. If it raises, the area is dropped again.
             capacity: rows to reserve address space for, so that the array can
                 grow without moving.
             pointers: the area holds addresses of itself: restore it at the same
@@ -291,15 +292,12 @@ class Context:
             EngineUnavailable, TransactionError (the name is claimed already),
             MemoryError, OSError (EROFS: read-only, and not in the image).
         """
-        return self._opening.areas.array(
-            name,
-            shape,
-            dtype,
-            init=init,
-            capacity=capacity,
-            flags=area_flags(pointers=pointers, kernel_writes=kernel_writes),
-            engine=engine,
-        )
+        areas = self._opening.areas
+        flags = area_flags(pointers=pointers, kernel_writes=kernel_writes)
+        with self._room_for(init):
+            return areas.array(
+                name, shape, dtype, init=init, capacity=capacity, flags=flags, engine=engine
+            )
 
     def buffer(
         self,
@@ -313,14 +311,12 @@ class Context:
         engine: str | None = None,
     ) -> memoryview:
         """``size`` bytes of a critical data area; the rest is as for :meth:`array`."""
-        return self._opening.areas.buffer(
-            name,
-            size,
-            init=init,
-            capacity=capacity,
-            flags=area_flags(pointers=pointers, kernel_writes=kernel_writes),
-            engine=engine,
-        )
+        areas = self._opening.areas
+        flags = area_flags(pointers=pointers, kernel_writes=kernel_writes)
+        with self._room_for(init):
+            return areas.buffer(
+                name, size, init=init, capacity=capacity, flags=flags, engine=engine
+            )
 
     def resize(self, name: str, rows: int) -> NDArray[Any]:
         """Grow an area to ``rows`` rows (a buffer: bytes), within its capacity.
@@ -501,6 +497,9 @@ class Context:
             yield
         finally:
             gate.release()
+
+    def _room_for(self, init: object) -> AbstractContextManager[None]:
+        return nullcontext() if init is None else self._between_transactions()
 
     def _refuse_if_unusable(self, gate: Gate) -> None:
         self._opening  # noqa: B018

@@ -144,6 +144,16 @@ def test_init_that_fails_drops_the_area(ctx: pyhac.Context) -> None:
         ctx.array("b", 4, init=3)  # type: ignore[arg-type]
 
 
+def test_init_is_not_for_transactions(ctx: pyhac.Context) -> None:
+    with ctx.transaction():
+        with pytest.raises(pyhac.TransactionError, match="before or after"):
+            ctx.array("a", 4, init=lambda new: new.fill(1))
+        b = ctx.array("b", 4)
+        b[0] = 1
+    assert list(ctx.areas) == ["b"]
+    assert b[0] == 1
+
+
 def test_buffers(ctx: pyhac.Context) -> None:
     b = ctx.buffer("b", 100, init=lambda new: new.__setitem__(slice(0, 3), b"abc"))
     assert isinstance(b, memoryview)
