@@ -20,7 +20,7 @@ import numpy as np
 import pyhac
 from microbench.rounds import Effort, Measure, Run, interleave
 from microbench.rows import Record, Skip
-from pyhac.jit import hac_begin, hac_end
+from pyhac.jit import hac_begin, hac_end, hac_next
 
 RECORDS = 10_000
 UPDATES = 4
@@ -130,15 +130,16 @@ def with_numba(stack: ExitStack, transactions: Transactions) -> Run:
 
     @numba.njit
     def loop(column: Any, rows: Any, values: Any, handle: int, count: int) -> int:
+        error = hac_begin(handle)
         for t in range(count):
-            error = hac_begin(handle)
             for j in range(UPDATES):
                 at = t % TRANSACTIONS, j
                 column[rows[at]] = values[at]
-            error += hac_end(handle, 0, 0)
-            if error:
+            if error < 0:
                 return int(error)
-        return 0
+            last = t == count - 1
+            error = hac_end(handle, 0, 0) if last else hac_next(handle, 0, 0)
+        return int(error)
 
     rows = np.array([[i for i, _ in updates] for updates in transactions])
     values = np.array([[value for _, value in updates] for updates in transactions])
