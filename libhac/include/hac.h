@@ -194,7 +194,8 @@ struct hac_area_options {
  * image has under `name`. Names are 1 to 255 bytes of UTF-8 without '\0'. The
  * address is page-aligned and never changes. Until the first hac_begin() or
  * hac_close() after its creation the caller may fill it in; that takes an
- * epoch of its own, in strict contexts too.
+ * epoch of its own, in strict contexts too. (Created inside a transaction, what
+ * is filled in belongs to that, and an abort leaves the area, zeroed.)
  *
  * Where the image holds the area with another size, the image's wins if it
  * is the larger one and `capacity` allows (growth is kept); any other

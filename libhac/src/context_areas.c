@@ -260,8 +260,10 @@ static int set_up(hac *h, struct area *area, struct image_area *stored, const ch
 	stored->contents = NULL;
 	h->unclaimed--;
 	area->restored = true;
+	/* Where it lies matters only to pointers. */
 	area->announced = stored->layout.capacity == area->layout.capacity &&
-			  stored->layout.address == area->layout.address;
+			  (!(area->layout.flags & HAC_POINTERS) ||
+			   stored->layout.address == area->layout.address);
 	return 0;
 }
 

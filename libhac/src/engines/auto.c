@@ -57,6 +57,6 @@ static int probe(char *reason, size_t size)
 
 const struct engine engine_auto = {
 	.name = "auto",
-	.flags = ENGINE_CHOOSES,
+	.flags = ENGINE_CHOOSES | ENGINE_KERNEL_WRITES,
 	.probe = probe,
 };
