@@ -125,6 +125,11 @@ static void disarm(struct area *area)
 	area->engine_state = NULL;
 }
 
+/* Stores that the program makes need not be aligned. */
+typedef uint16_t __attribute__((may_alias, aligned(1))) word16;
+typedef uint32_t __attribute__((may_alias, aligned(1))) word32;
+typedef uint64_t __attribute__((may_alias, aligned(1))) word64;
+
 /* Through the second mapping, in one piece where the program's store is. */
 static void poke(unsigned char *to, const unsigned char *value, size_t width)
 {
@@ -137,13 +142,13 @@ static void poke(unsigned char *to, const unsigned char *value, size_t width)
 		*(volatile uint8_t *)to = (uint8_t)word;
 		break;
 	case 2:
-		*(volatile uint16_t *)to = (uint16_t)word;
+		*(volatile word16 *)to = (uint16_t)word;
 		break;
 	case 4:
-		*(volatile uint32_t *)to = (uint32_t)word;
+		*(volatile word32 *)to = (uint32_t)word;
 		break;
 	case 8:
-		*(volatile uint64_t *)to = word;
+		*(volatile word64 *)to = word;
 		break;
 	default:
 		memcpy(to, value, width);
