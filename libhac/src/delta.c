@@ -2,6 +2,7 @@
 #include "delta.h"
 
 #include "diff.h"
+#include "engine.h"
 #include "error.h"
 
 #include <errno.h>
@@ -160,11 +161,48 @@ static int add_run(struct delta *delta, const struct area *area, size_t from, si
 	return result;
 }
 
+/* Does the area equal its twin there? */
+RACY static bool is_unchanged(const struct area *area, size_t from, size_t to)
+{
+	const volatile unsigned char *memory = area->memory;
+	size_t whole = (to - from) & ~(size_t)63;
+
+	if (equal_prefix(area->memory + from, area->twin + from, whole) != whole)
+		return false;
+	for (from += whole; from < to; from++)
+		if (memory[from] != area->twin[from])
+			return false;
+	return true;
+}
+
+/* Whole pages. What is found by comparing only has been written if it differs. */
+static int add_pages(struct delta *delta, const struct area *area, size_t from, size_t to,
+		     bool bytes)
+{
+	bool compares = area->engine->flags & ENGINE_NEEDS_TWIN;
+	size_t shift = (uintptr_t)area->memory % PAGE_BYTES, start = from, end;
+	int result = 0;
+
+	for (; from < to && !result; from = end) {
+		end = from + PAGE_BYTES - (from + shift) % PAGE_BYTES;
+		if (end > to)
+			end = to;
+		delta->pages++;
+		if (!area->twin || !(compares || from < area->head || end > area->tail) ||
+		    !is_unchanged(area, from, end))
+			continue;
+		delta->pages--;
+		result = add_run(delta, area, start, from, bytes);
+		start = end;
+	}
+	return result ? result : add_run(delta, area, start, to, bytes);
+}
+
 int delta_add_whole(struct delta *delta, const struct area *area, const struct extents *extents,
 		    bool pages, bool bytes)
 {
 	size_t i, from, to, done = 0, size = area->layout.size;
-	size_t shift = PAGE_BYTES - area->head % PAGE_BYTES;
+	size_t shift = (uintptr_t)area->memory % PAGE_BYTES;
 	int result = 0;
 
 	for (i = 0; i < extents->count && !result; i++) {
@@ -181,10 +219,12 @@ int delta_add_whole(struct delta *delta, const struct area *area, const struct e
 			from = done;
 		if (from >= to)
 			continue;
-		result = add_run(delta, area, from, to, bytes);
+		result = pages ? add_pages(delta, area, from, to, bytes) :
+				 add_run(delta, area, from, to, bytes);
 		done = to;
 	}
-	delta->pages += extents_pages(extents);
+	if (!pages)
+		delta->pages += extents_pages(extents);
 	return result;
 }
 

@@ -64,6 +64,21 @@ void extents_normalise(struct extents *list)
 	list->count = last + 1;
 }
 
+void extents_to_words(struct extents *list, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < list->count; i++) {
+		struct extent *e = &list->items[i];
+
+		e->from &= ~(size_t)7;
+		e->to = (e->to + 7) & ~(size_t)7;
+		if (e->to > size)
+			e->to = size;
+	}
+	extents_normalise(list);
+}
+
 size_t extents_pages(const struct extents *list)
 {
 	size_t i, pages = 0, next = 0; /* next: the first page not counted */

@@ -20,6 +20,8 @@ struct extents {
 int extents_add(struct extents *list, size_t from, size_t to);
 /* Sort and merge. */
 void extents_normalise(struct extents *list);
+/* Widen all of them to the grid of 8-byte words, up to `size` (normalised). */
+void extents_to_words(struct extents *list, size_t size);
 /* How many pages they touch (normalised). */
 size_t extents_pages(const struct extents *list);
 void extents_free(struct extents *list);

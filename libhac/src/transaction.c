@@ -15,11 +15,14 @@ static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 {
 	size_t pages = h->delta.pages;
 	bool all = area->suspect;
+	bool whole = form == HAC_PAGES || (!area->twin && !(area->engine->flags & ENGINE_WORDS));
 	int result = area_harvest(area, &h->extents, false);
 
 	if (result)
 		return result;
-	if (form == HAC_PAGES) {
+	if (!whole)
+		extents_to_words(&h->extents, area->layout.size);
+	if (whole) {
 		result = delta_add_whole(&h->delta, area, &h->extents, true, bytes);
 	} else if (area->twin) {
 		result = delta_add_words(&h->delta, area, &h->extents);
@@ -28,8 +31,7 @@ static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 		if (!all && !(area->engine->flags & ENGINE_NEEDS_TWIN) && area->head == 0)
 			h->delta.pages = pages + extents_pages(&h->extents);
 	} else {
-		result = delta_add_whole(&h->delta, area, &h->extents,
-					 !(area->engine->flags & ENGINE_WORDS), bytes);
+		result = delta_add_whole(&h->delta, area, &h->extents, false, bytes);
 	}
 	if (result)
 		area->suspect = true;
