@@ -11,6 +11,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from random import Random
 from time import perf_counter_ns
 from typing import Any
@@ -52,15 +53,15 @@ def _timed(transactions: Transactions, commit: Callable[[list[tuple[int, int]]],
     return run
 
 
-def _book(stack: ExitStack) -> tuple[pyhac.Context, Any]:
-    context = stack.enter_context(pyhac.open())
+def _book(stack: ExitStack, *, join_strays: bool = False) -> tuple[pyhac.Context, Any]:
+    context = stack.enter_context(pyhac.open(join_strays=join_strays))
     book = context.array("book", RECORDS, RECORD)
     book["id"] = np.arange(RECORDS)
     return context, book
 
 
-def with_structured(stack: ExitStack, transactions: Transactions) -> Run:
-    context, book = _book(stack)
+def with_structured(stack: ExitStack, transactions: Transactions, *, join_strays: bool) -> Run:
+    context, book = _book(stack, join_strays=join_strays)
 
     def commit(updates: list[tuple[int, int]]) -> None:
         with context.transaction():
@@ -70,8 +71,8 @@ def with_structured(stack: ExitStack, transactions: Transactions) -> Run:
     return _timed(transactions, commit)
 
 
-def with_columns(stack: ExitStack, transactions: Transactions) -> Run:
-    context, book = _book(stack)
+def with_columns(stack: ExitStack, transactions: Transactions, *, join_strays: bool) -> Run:
+    context, book = _book(stack, join_strays=join_strays)
     column = book["open"]
 
     def commit(updates: list[tuple[int, int]]) -> None:
@@ -158,10 +159,12 @@ def with_numba(stack: ExitStack, transactions: Transactions) -> Run:
 
 def _stores() -> Iterator[tuple[str, Callable[[ExitStack, Transactions], Run]]]:
     yield "sqlite3 :memory:", with_sqlite
-    yield "lmdb", lambda stack, t: with_lmdb(stack, t, writemap=False)
-    yield "lmdb writemap", lambda stack, t: with_lmdb(stack, t, writemap=True)
-    yield "pyhac records", with_structured
-    yield "pyhac column views", with_columns
+    yield "lmdb", partial(with_lmdb, writemap=False)
+    yield "lmdb writemap", partial(with_lmdb, writemap=True)
+    for join in (False, True):
+        option = " join_strays" if join else ""
+        yield f"pyhac records{option}", partial(with_structured, join_strays=join)
+        yield f"pyhac column views{option}", partial(with_columns, join_strays=join)
     yield "pyhac numba", with_numba
 
 

@@ -37,7 +37,7 @@ CDelta = NewType("CDelta", object)
 Owner = NewType("Owner", object)
 """Stands for mapped memory: lives as long as a view of it does."""
 
-NO_TWIN, STRICT, READONLY, PARTIAL = 0x01, 0x02, 0x04, 0x08
+NO_TWIN, STRICT, READONLY, PARTIAL, JOIN_STRAYS = 0x01, 0x02, 0x04, 0x08, 0x20
 POINTERS, NO_KERNEL_WRITES = 0x01, 0x02
 _NOTHING_SEEN = 2**64 - 1
 

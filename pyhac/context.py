@@ -76,6 +76,7 @@ class Context:
         flush_ms: int | None = None,
         twin: bool = True,
         strict: bool = False,
+        join_strays: bool = False,
         check: bool = False,
         readonly: bool = False,
         at: int | None = None,
@@ -96,6 +97,7 @@ class Context:
         flags = (
             (0 if twin else _native.NO_TWIN)
             | (_native.STRICT if strict else 0)
+            | (_native.JOIN_STRAYS if join_strays else 0)
             | (_native.READONLY if readonly else 0)
             | (_native.PARTIAL if partial else 0)
         )

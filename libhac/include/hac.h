@@ -94,6 +94,12 @@ struct hac_level {
 #define HAC_READONLY 0x04u  /* look at an image; nothing is locked or written */
 #define HAC_PARTIAL 0x08u   /* begin although the image has unclaimed areas */
 #define HAC_FAIL_FULL 0x10u /* a full ring fails with -EXFULL, does not wait */
+/*
+ * Writes outside a transaction join the next one: they end with it, and an abort
+ * undoes them, too. For programs that make none: begin need not look for them,
+ * which under the engines that compare or scan is half of a transaction's cost.
+ */
+#define HAC_JOIN_STRAYS 0x20u
 
 /* All zero (but for size) is the default of everything. */
 struct hac_options {

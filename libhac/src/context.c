@@ -9,7 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-#define KNOWN_FLAGS (HAC_NO_TWIN | HAC_STRICT | HAC_READONLY | HAC_PARTIAL | HAC_FAIL_FULL)
+#define KNOWN_FLAGS \
+	(HAC_NO_TWIN | HAC_STRICT | HAC_READONLY | HAC_PARTIAL | HAC_FAIL_FULL | HAC_JOIN_STRAYS)
 
 /*
  * Contexts are not freed: a call on a closed one must find out that it is.
@@ -66,6 +67,10 @@ static int check_options(const char *path, const struct hac_options *o)
 				sizeof(*o));
 	if (o->flags & ~KNOWN_FLAGS)
 		return hac_fail(EINVAL, "unknown context flags 0x%x", o->flags & ~KNOWN_FLAGS);
+	if (o->flags & HAC_STRICT && o->flags & HAC_JOIN_STRAYS)
+		return hac_fail(EINVAL,
+				"HAC_STRICT (strict) refuses the writes that HAC_JOIN_STRAYS "
+				"(join_strays) lets in: choose one");
 	if (o->flush_ms < 0)
 		return hac_fail(EINVAL, "flush_ms is %d, must be 0 or more", o->flush_ms);
 	if (path && !*path)

@@ -168,10 +168,8 @@ int context_choose_engine(hac *h, struct area *area, const char *name)
 		return result;
 	area->automatic = engine->flags & ENGINE_CHOOSES;
 	if (area->automatic)
-		result = engine_choose(compared_bytes(h, area) + area->layout.size,
-				       area->twin != NULL,
-				       !(area->layout.flags & HAC_NO_KERNEL_WRITES), &engine,
-				       reason, sizeof(reason));
+		result = engine_choose(compared_bytes(h, area) + area->layout.size, area,
+				       h->flags & HAC_JOIN_STRAYS, &engine, reason, sizeof(reason));
 	else
 		snprintf(reason, sizeof(reason), "%s: as asked for", name);
 	if (result)

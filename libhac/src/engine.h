@@ -68,8 +68,9 @@ extern const struct engine *const engines[];
 /* By name; -EINVAL for an unknown one, -ENODEV with the reason. */
 int engine_find(const char *name, const struct engine **out);
 
-/* What "auto" takes for an area of `size` bytes, and why. */
-int engine_choose(size_t size, bool twin, bool kernel_writes, const struct engine **out,
+/* What "auto" takes for an area, if with it `size` bytes would be compared, and
+ * why. `joins`: begin does not look for strays. */
+int engine_choose(size_t size, const struct area *area, bool joins, const struct engine **out,
 		  char *reason, size_t reason_size);
 
 #endif

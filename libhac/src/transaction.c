@@ -211,16 +211,20 @@ static int finish(hac *h, uint64_t *epoch)
 
 /* -------------------------------------------------------------- begin -- */
 
-static bool has_news(const hac *h)
+/* Is there something that the image does not know of, besides bytes? */
+static bool has_new_layout(const hac *h)
 {
 	size_t i;
 
-	if (h->delta.runs_count || h->drops_count)
-		return true;
 	for (i = 0; i < h->areas_count; i++)
 		if (!h->areas[i]->announced)
 			return true;
-	return false;
+	return h->drops_count;
+}
+
+static bool has_news(const hac *h)
+{
+	return h->delta.runs_count || has_new_layout(h);
 }
 
 /* Strict: were bytes changed in an area that has been through an epoch? */
@@ -334,7 +338,9 @@ int transaction_begin(hac *h)
 	/* Watch what is new before comparing it. */
 	if (!result)
 		result = arm_all(h);
-	if (!result)
+	if (!result && h->flags & HAC_JOIN_STRAYS && !has_new_layout(h))
+		delta_clear(&h->delta);
+	else if (!result)
 		result = transaction_end_strays(h);
 	if (!result)
 		h->stage = STAGE_OPEN;

@@ -3,21 +3,25 @@
  * grown. */
 #include "engine.h"
 #include "error.h"
+#include "hac.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 /* Up to here, comparing everything beats asking the kernel (make bench). */
 #define COMPARE_MAX (128u * 1024)
+/* And up to here where begin does not compare, too. */
+#define COMPARE_MAX_ONCE (256u * 1024)
 
-int engine_choose(size_t size, bool twin, bool kernel_writes, const struct engine **out,
+int engine_choose(size_t size, const struct area *area, bool joins, const struct engine **out,
 		  char *reason, size_t room)
 {
+	bool twin = area->twin, kernel_writes = !(area->layout.flags & HAC_NO_KERNEL_WRITES);
+	unsigned int most = joins ? COMPARE_MAX_ONCE : COMPARE_MAX;
 	char small[64];
 
-	if (twin && size <= COMPARE_MAX && !engine_find("compare", out)) {
-		snprintf(reason, room, "auto: %zu bytes are compared whole (up to %u)", size,
-			 COMPARE_MAX);
+	if (twin && size <= most && !engine_find("compare", out)) {
+		snprintf(reason, room, "auto: %zu bytes are compared whole (up to %u)", size, most);
 		return 0;
 	}
 	snprintf(small, sizeof(small), twin ? "%zu bytes" : "%zu bytes, no twin", size);
