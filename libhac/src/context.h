@@ -47,8 +47,9 @@ struct hac {
 	uint64_t end_ticks;
 	uint64_t past_writes; /* of areas that were dropped */
 	uint64_t past_faults;
-	bool blind; /* an area was tracked without seeing single writes */
-	char reason[192];
+	bool blind;         /* an area was tracked without seeing single writes */
+	char reason[192];   /* for the engine of the largest area */
+	size_t reason_size; /* its size */
 };
 
 /* Take the lock of an open context of this process, or say why not. */

@@ -3,6 +3,7 @@
 #include "context.h"
 #include "engine.h"
 #include "error.h"
+#include "fault.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,6 +32,9 @@ void context_retire(struct area *area)
 		return;
 	}
 	atomic_store(&area->mode, AREA_CLOSED);
+	/* Whatever the engine, a write is to be explained. Without the handler
+	 * it is but a crash. */
+	fault_claim();
 	mprotect(area->memory, area->tail, PROT_READ);
 	if (area->twin)
 		munmap(area->twin, page_up(area->layout.capacity));
@@ -134,7 +138,7 @@ static struct image_area *find_stored(const hac *h, const char *name)
 	return NULL;
 }
 
-static void describe_engines(hac *h, const char *reason)
+static void note_engines(hac *h)
 {
 	size_t i;
 
@@ -142,8 +146,6 @@ static void describe_engines(hac *h, const char *reason)
 	for (i = 0; i < h->areas_count; i++)
 		if (h->areas[i]->engine && h->areas[i]->engine->flags & ENGINE_FAULTS)
 			h->faults = true;
-	if (reason)
-		snprintf(h->reason, sizeof(h->reason), "%s", reason);
 }
 
 /* What the areas that are compared already come to. */
@@ -183,7 +185,11 @@ int context_choose_engine(hac *h, struct area *area, const char *name)
 	if (!result) {
 		if (!(engine->flags & ENGINE_WORDS))
 			h->blind = true;
-		describe_engines(h, reason);
+		note_engines(h);
+		if (area->layout.size >= h->reason_size) {
+			h->reason_size = area->layout.size;
+			snprintf(h->reason, sizeof(h->reason), "%s", reason);
+		}
 	}
 	return result;
 }
@@ -308,7 +314,7 @@ static int add_area(hac *h, struct area_request *r, const struct hac_area_option
 	}
 	if (!stored)
 		h->next_area_id++;
-	describe_engines(h, NULL);
+	note_engines(h);
 	*out = area;
 	return 0;
 }
@@ -458,7 +464,7 @@ static int drop(hac *h, const char *name)
 	h->past_writes += atomic_load(&area->writes);
 	take_out(h, area);
 	context_retire(area);
-	describe_engines(h, NULL);
+	note_engines(h);
 	return 0;
 }
 
