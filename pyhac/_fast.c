@@ -23,25 +23,23 @@ static long long last_serial;
 
 /* One opening of a context: the token, who has it, and what it is for. */
 struct gate {
-	PyObject_HEAD
-	hac *handle;		/* NULL: not opened, nothing begins */
-	struct hac_delta delta; /* of the last end; lent */
-	long long serial;	/* of the open transaction, or IDLE */
-	long long count;	/* of the last transaction begun or tried */
-	PyObject *inside;	/* ContextVar: the serial a flow is inside of */
-	PyObject *open;		/* the open transaction, or NULL */
-	unsigned long owner;	/* the thread that began it, or 0 */
-	char taken;		/* the token is with somebody */
-	char after;		/* ends are followed by Transaction._after_end() */
-	PyObject *waiters;	/* a deque: who waits for the token */
-	PyObject *wake;		/* called when it is back and somebody waits */
-	PyObject *kind;		/* the class of transactions */
+	PyObject_HEAD hac *handle; /* NULL: not opened, nothing begins */
+	struct hac_delta delta;    /* of the last end; lent */
+	long long serial;          /* of the open transaction, or IDLE */
+	long long count;           /* of the last transaction begun or tried */
+	PyObject *inside;          /* ContextVar: the serial a flow is inside of */
+	PyObject *open;            /* the open transaction, or NULL */
+	unsigned long owner;       /* the thread that began it, or 0 */
+	char taken;                /* the token is with somebody */
+	char after;                /* ends are followed by Transaction._after_end() */
+	PyObject *waiters;         /* a deque: who waits for the token */
+	PyObject *wake;            /* called when it is back and somebody waits */
+	PyObject *kind;            /* the class of transactions */
 };
 
 /* What C sees of a Transaction. */
 struct block {
-	PyObject_HEAD
-	struct gate *gate;
+	PyObject_HEAD struct gate *gate;
 	PyObject *context;
 	PyObject *level; /* a Level, or None */
 	long long serial;
@@ -63,8 +61,7 @@ static int gate_init(struct gate *self, PyObject *args, PyObject *kwargs)
 		PyErr_SetString(PyExc_TypeError, "Gate() takes no keywords");
 		return -1;
 	}
-	if (!PyArg_ParseTuple(args, "KOOOO", &handle, &inside, &waiters, &wake,
-			      &kind))
+	if (!PyArg_ParseTuple(args, "KOOOO", &handle, &inside, &waiters, &wake, &kind))
 		return -1;
 	if (!PyContextVar_CheckExact(inside) || !PyType_Check(kind) ||
 	    !PyType_IsSubtype((PyTypeObject *)kind, block_type)) {
@@ -228,47 +225,45 @@ static PyObject *gate_delta(struct gate *self, void *unused)
 }
 
 static PyMemberDef gate_members[] = {
-	{"serial", T_LONGLONG, offsetof(struct gate, serial), 0, NULL},
-	{"count", T_LONGLONG, offsetof(struct gate, count), READONLY, NULL},
-	{"open", T_OBJECT, offsetof(struct gate, open), READONLY, NULL},
-	{"owner", T_ULONG, offsetof(struct gate, owner), 0, NULL},
-	{"taken", T_BOOL, offsetof(struct gate, taken), READONLY, NULL},
-	{"after", T_BOOL, offsetof(struct gate, after), 0, NULL},
-	{NULL},
+	{ "serial", T_LONGLONG, offsetof(struct gate, serial), 0, NULL },
+	{ "count", T_LONGLONG, offsetof(struct gate, count), READONLY, NULL },
+	{ "open", T_OBJECT, offsetof(struct gate, open), READONLY, NULL },
+	{ "owner", T_ULONG, offsetof(struct gate, owner), 0, NULL },
+	{ "taken", T_BOOL, offsetof(struct gate, taken), READONLY, NULL },
+	{ "after", T_BOOL, offsetof(struct gate, after), 0, NULL },
+	{ NULL },
 };
 
 static PyGetSetDef gate_getset[] = {
-	{"delta", (getter)gate_delta, NULL, "address of its struct hac_delta", NULL},
-	{NULL},
+	{ "delta", (getter)gate_delta, NULL, "address of its struct hac_delta", NULL },
+	{ NULL },
 };
 
 static PyMethodDef gate_methods[] = {
-	{"take", (PyCFunction)gate_take, METH_NOARGS,
-	 "Take the token; False if somebody has it."},
-	{"release", (PyCFunction)gate_release, METH_NOARGS,
-	 "Give the token back, and let one waiter try."},
-	{"is_inside", (PyCFunction)gate_is_inside, METH_NOARGS,
-	 "Is this flow inside the open transaction?"},
-	{"disown", (PyCFunction)gate_disown, METH_NOARGS,
-	 "Forget an open transaction that was dropped; False if there is none."},
-	{"expire", (PyCFunction)gate_expire, METH_NOARGS,
-	 "Take lent deltas back."},
-	{"block", (PyCFunction)gate_block, METH_O,
-	 "A new transaction of the context."},
-	{NULL},
+	{ "take", (PyCFunction)gate_take, METH_NOARGS,
+	  "Take the token; False if somebody has it." },
+	{ "release", (PyCFunction)gate_release, METH_NOARGS,
+	  "Give the token back, and let one waiter try." },
+	{ "is_inside", (PyCFunction)gate_is_inside, METH_NOARGS,
+	  "Is this flow inside the open transaction?" },
+	{ "disown", (PyCFunction)gate_disown, METH_NOARGS,
+	  "Forget an open transaction that was dropped; False if there is none." },
+	{ "expire", (PyCFunction)gate_expire, METH_NOARGS, "Take lent deltas back." },
+	{ "block", (PyCFunction)gate_block, METH_O, "A new transaction of the context." },
+	{ NULL },
 };
 
 static PyType_Slot gate_slots[] = {
-	{Py_tp_init, gate_init},
-	{Py_tp_new, PyType_GenericNew},
-	{Py_tp_traverse, gate_traverse},
-	{Py_tp_clear, gate_clear},
-	{Py_tp_dealloc, gate_dealloc},
-	{Py_tp_members, gate_members},
-	{Py_tp_getset, gate_getset},
-	{Py_tp_methods, gate_methods},
-	{Py_tp_doc, "One opening of a context: a token, and who has it."},
-	{0, NULL},
+	{ Py_tp_init, gate_init },
+	{ Py_tp_new, PyType_GenericNew },
+	{ Py_tp_traverse, gate_traverse },
+	{ Py_tp_clear, gate_clear },
+	{ Py_tp_dealloc, gate_dealloc },
+	{ Py_tp_members, gate_members },
+	{ Py_tp_getset, gate_getset },
+	{ Py_tp_methods, gate_methods },
+	{ Py_tp_doc, "One opening of a context: a token, and who has it." },
+	{ 0, NULL },
 };
 
 static PyType_Spec gate_spec = {
@@ -321,10 +316,9 @@ static int begin(struct block *self)
 	int code;
 
 	gate->count = serial; /* before libhac takes lent deltas back */
-	Py_BEGIN_ALLOW_THREADS
-	code = hac_begin(gate->handle);
-	Py_END_ALLOW_THREADS
-	if (code < 0) {
+	Py_BEGIN_ALLOW_THREADS code = hac_begin(gate->handle);
+	Py_END_ALLOW_THREADS if (code < 0)
+	{
 		/* Raises; first of all, since the detail lasts only so long. */
 		result = call_with_code(self, "_begin_failed", code);
 		if (result) {
@@ -348,15 +342,14 @@ static int begin(struct block *self)
 	gate->serial = self->serial = serial;
 	self->state = STATE_OPEN;
 	return 0;
-failed:
-	{
-		PyObject *kind, *value, *traceback;
+failed : {
+	PyObject *kind, *value, *traceback;
 
-		PyErr_Fetch(&kind, &value, &traceback);
-		if (give_back(gate))
-			PyErr_WriteUnraisable((PyObject *)self);
-		PyErr_Restore(kind, value, traceback);
-	}
+	PyErr_Fetch(&kind, &value, &traceback);
+	if (give_back(gate))
+		PyErr_WriteUnraisable((PyObject *)self);
+	PyErr_Restore(kind, value, traceback);
+}
 	return -1;
 }
 
@@ -370,13 +363,10 @@ static long long finish(struct block *self)
 	gate->serial = IDLE; /* from here on nobody joins */
 	gate->delta.runs = NULL;
 	gate->delta.bytes = NULL;
-	Py_BEGIN_ALLOW_THREADS
-	code = hac_prepare(gate->handle, &gate->delta);
+	Py_BEGIN_ALLOW_THREADS code = hac_prepare(gate->handle, &gate->delta);
 	if (code >= 0)
 		code = hac_finish(gate->handle, &epoch);
-	Py_END_ALLOW_THREADS
-	if (code < 0)
-		return code;
+	Py_END_ALLOW_THREADS if (code < 0) return code;
 	self->epoch = (long long)epoch;
 	self->state = STATE_ENDED;
 	return 0;
@@ -456,35 +446,34 @@ static PyObject *block_finish(struct block *self, PyObject *unused)
 }
 
 static PyMemberDef block_members[] = {
-	{"_gate", T_OBJECT, offsetof(struct block, gate), READONLY, NULL},
-	{"_context", T_OBJECT, offsetof(struct block, context), READONLY, NULL},
-	{"_level", T_OBJECT, offsetof(struct block, level), 0, NULL},
-	{"_serial", T_LONGLONG, offsetof(struct block, serial), READONLY, NULL},
-	{"_epoch", T_LONGLONG, offsetof(struct block, epoch), READONLY, NULL},
-	{"_state", T_INT, offsetof(struct block, state), 0, NULL},
-	{"_odd", T_BOOL, offsetof(struct block, odd), 0, NULL},
-	{NULL},
+	{ "_gate", T_OBJECT, offsetof(struct block, gate), READONLY, NULL },
+	{ "_context", T_OBJECT, offsetof(struct block, context), READONLY, NULL },
+	{ "_level", T_OBJECT, offsetof(struct block, level), 0, NULL },
+	{ "_serial", T_LONGLONG, offsetof(struct block, serial), READONLY, NULL },
+	{ "_epoch", T_LONGLONG, offsetof(struct block, epoch), READONLY, NULL },
+	{ "_state", T_INT, offsetof(struct block, state), 0, NULL },
+	{ "_odd", T_BOOL, offsetof(struct block, odd), 0, NULL },
+	{ NULL },
 };
 
 static PyMethodDef block_methods[] = {
-	{"__enter__", (PyCFunction)block_enter, METH_NOARGS, "Begin, or join."},
-	{"__exit__", (PyCFunction)(void (*)(void))block_exit, METH_FASTCALL,
-	 "End, or abort."},
-	{"_try_begin", (PyCFunction)block_try_begin, METH_NOARGS,
-	 "Take the token and begin; False if somebody has it."},
-	{"_finish", (PyCFunction)block_finish, METH_NOARGS,
-	 "End, keeping the token; 0 or -errno."},
-	{NULL},
+	{ "__enter__", (PyCFunction)block_enter, METH_NOARGS, "Begin, or join." },
+	{ "__exit__", (PyCFunction)(void (*)(void))block_exit, METH_FASTCALL, "End, or abort." },
+	{ "_try_begin", (PyCFunction)block_try_begin, METH_NOARGS,
+	  "Take the token and begin; False if somebody has it." },
+	{ "_finish", (PyCFunction)block_finish, METH_NOARGS,
+	  "End, keeping the token; 0 or -errno." },
+	{ NULL },
 };
 
 static PyType_Slot block_slots[] = {
-	{Py_tp_traverse, block_traverse},
-	{Py_tp_clear, block_clear},
-	{Py_tp_dealloc, block_dealloc},
-	{Py_tp_members, block_members},
-	{Py_tp_methods, block_methods},
-	{Py_tp_doc, "The short way through a transaction."},
-	{0, NULL},
+	{ Py_tp_traverse, block_traverse },
+	{ Py_tp_clear, block_clear },
+	{ Py_tp_dealloc, block_dealloc },
+	{ Py_tp_members, block_members },
+	{ Py_tp_methods, block_methods },
+	{ Py_tp_doc, "The short way through a transaction." },
+	{ 0, NULL },
 };
 
 static PyType_Spec block_spec = {
