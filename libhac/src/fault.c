@@ -7,7 +7,9 @@
  * Handlers that report a crash (faulthandler, for one) restore what they had
  * found, which may be us, and raise the signal again. `depth` counts how many
  * of the earlier handlers this thread is inside of; each re-entry goes one
- * further down, and below the last one stands the default action.
+ * further down, and below the last one stands the default action. A handler
+ * may also leave by siglongjmp(): it is no longer inside of any when its frame
+ * is gone, or when it begins a transaction.
  */
 #include "fault.h"
 
@@ -29,6 +31,7 @@ static struct sigaction earlier[EARLIER_MAX]; /* [0]: before the first install*/
 static _Atomic int earlier_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int depth __attribute__((tls_model("initial-exec")));
+static _Thread_local uintptr_t outer_frame __attribute__((tls_model("initial-exec")));
 
 static void handle_fault(int number, siginfo_t *info, void *context);
 
@@ -89,14 +92,23 @@ static bool take_fault(const siginfo_t *info, void *context)
 
 static void crash(int number, siginfo_t *info, void *context)
 {
-	int level = atomic_load(&earlier_count) - 1 - depth;
-	const struct sigaction *action = level >= 0 ? &earlier[level] : NULL;
+	uintptr_t frame = (uintptr_t)__builtin_frame_address(0), outer;
+	const struct sigaction *action;
 	struct sigaction fallback;
+	int level;
 
+	/* The stack grows down, so what we are inside of lies above. */
+	if (depth && frame >= outer_frame)
+		depth = 0;
+	outer = outer_frame;
+	outer_frame = frame;
+	level = atomic_load(&earlier_count) - 1 - depth;
+	action = level >= 0 ? &earlier[level] : NULL;
 	if (action && (action->sa_flags & SA_SIGINFO) && action->sa_sigaction != handle_fault) {
 		depth++;
 		action->sa_sigaction(number, info, context);
 		depth--;
+		outer_frame = outer;
 		return;
 	}
 	if (action && !(action->sa_flags & SA_SIGINFO) && action->sa_handler != SIG_DFL &&
@@ -104,6 +116,7 @@ static void crash(int number, siginfo_t *info, void *context)
 		depth++;
 		action->sa_handler(number);
 		depth--;
+		outer_frame = outer;
 		return;
 	}
 	/* The default: the instruction faults again and the process dies of
@@ -136,6 +149,7 @@ int fault_claim(void)
 	struct sigaction ours, found;
 	int result = 0, count;
 
+	depth = 0;
 	if (sigaction(SIGSEGV, NULL, &found))
 		return hac_fail(errno, "sigaction(SIGSEGV): %s", strerror(errno));
 	if ((found.sa_flags & SA_SIGINFO) && found.sa_sigaction == handle_fault)
