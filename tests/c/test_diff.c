@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+/* Every kernel that compares memory with its twin, against a naive oracle. */
+#include "check.h"
+#include "diff.h"
+
+#define AREA 7u
+#define ROOM (2u * DIFF_CHUNK)
+
+static unsigned long long seed = 31337;
+
+static unsigned char memory[ROOM + 64], twin[ROOM + 64];
+
+struct result {
+	struct hac_run list[ROOM / 8 + 2]; /* [0] is the place before the first */
+	unsigned char bytes[ROOM + 8];
+	struct diff_output out;
+};
+
+static void clear(struct result *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->list[0] = (struct hac_run){ UINT64_MAX, 0, UINT32_MAX };
+	r->out.run = r->list;
+	r->out.bytes = r->bytes;
+	r->out.area = AREA;
+}
+
+/* Word by word, as simply as can be. */
+static void naive(const unsigned char *m, const unsigned char *t, size_t offset, size_t length,
+		  struct result *r)
+{
+	size_t i, n;
+
+	for (i = 0; i < length; i += 8) {
+		n = length - i < 8 ? length - i : 8;
+		if (!memcmp(m + i, t + i, n))
+			continue;
+		if (r->out.run->area == AREA &&
+		    r->out.run->offset + r->out.run->length == offset + i)
+			r->out.run->length += (uint32_t)n;
+		else
+			*++r->out.run = (struct hac_run){ offset + i, (uint32_t)n, AREA };
+		memcpy(r->out.bytes, m + i, n);
+		r->out.bytes += n;
+		r->out.words++;
+	}
+}
+
+static void check_equal(const char *name, const struct result *a, const struct result *b)
+{
+	size_t runs = (size_t)(b->out.run - b->list), bytes = (size_t)(b->out.bytes - b->bytes), i;
+
+	CHECK_MSG(a->out.run - a->list == (ptrdiff_t)runs, "%s: %td runs, not %zu", name,
+		  a->out.run - a->list, runs);
+	for (i = 1; i <= runs; i++)
+		CHECK_MSG(a->list[i].offset == b->list[i].offset &&
+				  a->list[i].length == b->list[i].length && a->list[i].area == AREA,
+			  "%s: run %zu", name, i);
+	CHECK_MSG(a->out.bytes - a->bytes == (ptrdiff_t)bytes, "%s: bytes", name);
+	CHECK_MSG(!memcmp(a->bytes, b->bytes, bytes), "%s: bytes", name);
+	CHECK_MSG(a->out.words == b->out.words, "%s: words", name);
+}
+
+/* Equal, different, or anything between; changes of a byte or of stretches. */
+static void fill(void)
+{
+	size_t i, changes = 0, at, length;
+	uint64_t kind = check_random(&seed) % 5;
+
+	for (i = 0; i < sizeof(memory); i++)
+		twin[i] = memory[i] = (unsigned char)check_random(&seed);
+	if (kind == 1)
+		changes = 1 + check_random(&seed) % 3;
+	if (kind == 2)
+		changes = 200;
+	if (kind == 3)
+		for (i = 0; i < sizeof(memory); i++)
+			memory[i] ^= 1;
+	if (kind == 4)
+		for (i = check_random(&seed) % 8; i < sizeof(memory); i += 16)
+			memory[i] ^= 0x80;
+	while (changes--) {
+		at = check_random(&seed) % sizeof(memory);
+		length = check_random(&seed) % 3 ? 1 : check_random(&seed) % 200;
+		for (i = at; i < at + length && i < sizeof(memory); i++)
+			memory[i] ^= (unsigned char)(1 + check_random(&seed) % 255);
+	}
+}
+
+/* One call, at any alignment of memory and twin. */
+static void one_call(diff_kernel *kernel, const char *name)
+{
+	static struct result found, wanted;
+	int i;
+
+	for (i = 0; i < 3000; i++) {
+		size_t length = check_random(&seed) % (DIFF_CHUNK / 64 + 1) * 64;
+		size_t offset = check_random(&seed) % (1ull << 40) / 8 * 8;
+		size_t m = check_random(&seed) % 64, t = m;
+
+		fill();
+		if (i % 2) { /* the twin lies elsewhere */
+			t = check_random(&seed) % 64;
+			memmove(twin + t, twin + m, length);
+		}
+		clear(&found);
+		clear(&wanted);
+		kernel(memory + m, twin + t, offset, length, &found.out);
+		naive(memory + m, twin + t, offset, length, &wanted);
+		check_equal(name, &found, &wanted);
+	}
+}
+
+/* Runs go on from one call to the next, and on to the odd rest. */
+static void many_calls(diff_kernel *kernel, const char *name)
+{
+	static struct result found, wanted;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		size_t length = check_random(&seed) % ROOM, at = 0, n;
+
+		fill();
+		clear(&found);
+		clear(&wanted);
+		while (length - at >= 64) {
+			n = (1 + check_random(&seed) % 8) * 64;
+			if (n > length - at)
+				n = (length - at) / 64 * 64;
+			kernel(memory + at, twin + at, 4096 + at, n, &found.out);
+			at += n;
+		}
+		diff_words(memory + at, twin + at, 4096 + at, length - at, &found.out);
+		naive(memory, twin, 4096, length, &wanted);
+		check_equal(name, &found, &wanted);
+	}
+}
+
+/* A run ends where another area begins, and where a word is equal. */
+static void no_false_merging(diff_kernel *kernel, const char *name)
+{
+	static struct result r;
+
+	clear(&r);
+	memset(memory, 1, 64);
+	memset(twin, 2, 64);
+	kernel(memory, twin, 0, 64, &r.out);
+	r.out.area = AREA + 1;
+	kernel(memory, twin, 64, 64, &r.out);
+	kernel(memory, twin, 192, 64, &r.out);
+	CHECK_MSG(r.out.run - r.list == 3, "%s: %td runs", name, r.out.run - r.list);
+	CHECK(r.list[1].area == AREA && r.list[1].length == 64);
+	CHECK(r.list[2].area == AREA + 1 && r.list[2].offset == 64 && r.list[2].length == 64);
+	CHECK(r.list[3].offset == 192 && r.out.words == 24);
+}
+
+static void equal_prefixes(void)
+{
+	int i;
+
+	for (i = 0; i < 20000; i++) {
+		size_t length = check_random(&seed) % (ROOM / 64 + 1) * 64;
+		size_t m = check_random(&seed) % 64, wanted = length;
+
+		memset(memory, 5, sizeof(memory));
+		memset(twin, 5, sizeof(twin));
+		if (i % 4 && length) {
+			wanted = check_random(&seed) % length;
+			memory[m + wanted] = 6;
+			if (i % 3 == 0)
+				memory[m + check_random(&seed) % (length - wanted) + wanted] ^= 8;
+			wanted &= ~(size_t)63;
+		}
+		CHECK_IS(equal_prefix(memory + m, twin + m, length), wanted);
+	}
+}
+
+static void restores(void)
+{
+	static unsigned char around[sizeof(memory)];
+	int i;
+
+	for (i = 0; i < 3000; i++) {
+		size_t length = check_random(&seed) % ROOM, at = check_random(&seed) % 64;
+
+		fill();
+		memcpy(around, memory, sizeof(memory));
+		diff_restore(memory + at, twin + at, length);
+		CHECK(!memcmp(memory + at, twin + at, length));
+		CHECK(!memcmp(memory, around, at));
+		CHECK(!memcmp(memory + at + length, around + at + length,
+			      sizeof(memory) - at - length));
+	}
+}
+
+int main(void)
+{
+	diff_kernel *kernel;
+	const char *name;
+	bool usable;
+	size_t i;
+
+	for (i = 0; (kernel = diff_kernel_at(i, &name, &usable)); i++) {
+		printf("%s%s\n", name, usable ? "" : ": skipped: not on this processor");
+		if (!usable)
+			continue;
+		one_call(kernel, name);
+		many_calls(kernel, name);
+		no_false_merging(kernel, name);
+	}
+	CHECK(i > 0);
+	RUN(equal_prefixes);
+	RUN(restores);
+	return 0;
+}
