@@ -172,10 +172,11 @@ static int adopt_memory(struct area *area, const struct area_request *r)
 	area->memory = r->address;
 	area->span = r->size;
 	area->head = page_up(start) - start;
-	if (area->head >= r->size || page_down(end) - start <= area->head)
-		area->head = area->tail = r->size; /* no page of its own */
-	else
-		area->tail = page_down(end) - start;
+	if (area->head > r->size)
+		area->head = r->size;
+	area->tail = page_down(end) - start;
+	if (page_down(end) < start + area->head)
+		area->tail = area->head; /* no page of its own */
 	return 0;
 }
 
@@ -188,6 +189,56 @@ static int make_twin(struct area *area)
 		return hac_fail(ENOMEM, "area '%s': no memory for its twin", area->layout.name);
 	area->twin = p;
 	return 0;
+}
+
+/* The program may be writing: what is read is what is kept. True if it was
+ * another one before. */
+__attribute__((no_sanitize("thread"))) static bool
+refresh(unsigned char *copy, const unsigned char *memory, size_t length, bool peek)
+{
+	const volatile unsigned char *now = memory;
+	bool changed = false;
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		unsigned char byte = now[i];
+
+		changed |= byte != copy[i];
+		if (!peek)
+			copy[i] = byte;
+	}
+	return changed;
+}
+
+static size_t after_tail(const struct area *area)
+{
+	return area->tail < area->layout.size ? area->layout.size - area->tail : 0;
+}
+
+/* Without a twin there would be nothing to compare the edges with. */
+static int keep_edges(struct area *area)
+{
+	size_t bytes = area->head + after_tail(area);
+
+	if (!bytes)
+		return 0;
+	area->edges = malloc(bytes);
+	if (!area->edges)
+		return hac_fail(ENOMEM, "no memory for area '%s'", area->layout.name);
+	refresh(area->edges, area->memory, area->head, false);
+	refresh(area->edges + area->head, area->memory + area->tail, after_tail(area), false);
+	return 0;
+}
+
+static bool head_changed(struct area *area, bool peek)
+{
+	return !area->edges || refresh(area->edges, area->memory, area->head, peek);
+}
+
+static bool tail_changed(struct area *area, bool peek)
+{
+	return !area->edges ||
+	       refresh(area->edges + area->head, area->memory + area->tail, after_tail(area), peek);
 }
 
 int area_create(const struct area_request *r, struct area **out)
@@ -214,6 +265,8 @@ int area_create(const struct area_request *r, struct area **out)
 		result = r->adopted ? adopt_memory(area, r) : map_memory(area, r);
 	if (!result && r->twin)
 		result = make_twin(area);
+	if (!result && !r->twin && r->adopted)
+		result = keep_edges(area);
 	if (result) {
 		area_destroy(area);
 		return result;
@@ -233,6 +286,7 @@ void area_destroy(struct area *area)
 		munmap(area->alias, area->span);
 	if (area->alias_fd >= 0)
 		close(area->alias_fd);
+	free(area->edges);
 	free(area->layout.name);
 	free(area->layout.type);
 	free(area->layout.fingerprint);
@@ -253,6 +307,10 @@ void area_fill(struct area *area, const unsigned char *contents)
 		n = size - i < PAGE_BYTES ? size - i : PAGE_BYTES;
 		if (area->adopted || !is_zero(contents + i, n))
 			memcpy(area->memory + i, contents + i, n);
+	}
+	if (area->edges) {
+		head_changed(area, false);
+		tail_changed(area, false);
 	}
 }
 
@@ -342,10 +400,12 @@ int area_harvest(struct area *area, struct extents *out, bool peek)
 		if (result)
 			return hac_fail(ENOMEM, "no memory for dirty pages");
 	}
-	result = extents_add(out, 0, area->head < size ? area->head : size);
+	result = 0;
+	if (area->head && head_changed(area, peek))
+		result = extents_add(out, 0, area->head);
 	if (!result && area->armed && area->head < area->tail)
 		result = area->engine->harvest(area, out, peek);
-	if (!result && area->tail < size)
+	if (!result && area->tail < size && tail_changed(area, peek))
 		result = extents_add(out, area->tail, size);
 	if (result) {
 		area->suspect = true;

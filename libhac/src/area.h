@@ -38,6 +38,8 @@ struct area {
 	_Atomic int mode;      /* enum area_mode; read by the fault handler */
 	unsigned char *memory; /* what the application writes */
 	unsigned char *twin;   /* the committed copy; NULL without */
+	unsigned char *edges;  /* without a twin: the compared bytes as last
+				* reported; or NULL */
 	unsigned char *alias;  /* second, writable mapping of memory; or NULL */
 	int alias_fd;
 	size_t span; /* bytes of address space from memory on */
