@@ -28,7 +28,8 @@ static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 		result = delta_add_words(&h->delta, area, &h->extents);
 		/* The engine knows which pages were written; where it does
 		 * not, those that changed have been counted. */
-		if (!all && !(area->engine->flags & ENGINE_NEEDS_TWIN) && area->head == 0)
+		if (!all && !(area->engine->flags & ENGINE_NEEDS_TWIN) && area->head == 0 &&
+		    area->tail >= area->layout.size)
 			h->delta.pages = pages + extents_pages(&h->extents);
 	} else {
 		result = delta_add_whole(&h->delta, area, &h->extents, false, bytes);
