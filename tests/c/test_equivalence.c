@@ -5,218 +5,9 @@
  * equal the model's exactly; page lists hold every changed page, and none that
  * was not written.
  */
-#include "each_engine.h"
+#include "model.h"
 
 #include <errno.h>
-#include <sys/mman.h>
-
-#define PAGE 4096u
-#define AREAS_MAX 6
-#define WORLDS 2
-
-struct model {
-	char name[32];
-	unsigned char *memory; /* the area */
-	unsigned char *now;    /* what it must hold */
-	unsigned char *ended;  /* as the last epoch left it */
-	unsigned char *copy;   /* made of deltas alone */
-	unsigned char *ready;  /* as it was when the transaction was prepared */
-	bool *written;         /* pages, since the engine was last asked */
-	bool *reported;        /* pages, by the delta being looked at */
-	size_t size, capacity, head, ready_size;
-	uint32_t id;
-	bool adopted;
-	bool fresh; /* made or grown since the last epoch */
-};
-
-struct world {
-	hac *h;
-	const char *engine;
-	struct model areas[AREAS_MAX];
-	size_t count;
-	uint64_t epoch;
-	unsigned int named;
-	bool twin;
-	bool open;
-	bool drops; /* since the last epoch */
-};
-
-static unsigned long long seed;
-
-static size_t below(size_t n)
-{
-	return (size_t)(check_random(&seed) % n);
-}
-
-/* ---------------------------------------------------------------- areas -- */
-
-static size_t pages_of(const struct model *m)
-{
-	return m->capacity / PAGE + 3;
-}
-
-/* Pages lie where the processor has them, also in adopted memory. */
-static size_t page_at(const struct model *m, size_t offset)
-{
-	return (offset + (PAGE - m->head % PAGE)) / PAGE;
-}
-
-static void make_model(struct model *m, size_t size, size_t capacity)
-{
-	size_t room = capacity + 8;
-
-	m->size = size;
-	m->capacity = capacity;
-	m->now = calloc(1, room);
-	m->ended = calloc(1, room);
-	m->copy = calloc(1, room);
-	m->ready = calloc(1, room);
-	m->written = calloc(pages_of(m), sizeof(bool));
-	m->reported = calloc(pages_of(m), sizeof(bool));
-	CHECK(m->now && m->ended && m->copy && m->ready && m->written && m->reported);
-	m->fresh = true;
-}
-
-static void free_model(struct model *m)
-{
-	free(m->now);
-	free(m->ended);
-	free(m->copy);
-	free(m->ready);
-	free(m->written);
-	free(m->reported);
-}
-
-static uint32_t id_of(hac *h, const char *name)
-{
-	struct hac_area_info info = { .size = sizeof(info) };
-	uint32_t i;
-
-	for (i = 0; !hac_get_area(h, i, &info); i++)
-		if (!strcmp(info.name, name))
-			return info.id;
-	CHECK_MSG(false, "no area %s", name);
-	return 0;
-}
-
-static struct model *add_model(struct world *w, const char *kind)
-{
-	struct model *m = &w->areas[w->count++];
-
-	CHECK(w->count <= AREAS_MAX);
-	memset(m, 0, sizeof(*m));
-	snprintf(m->name, sizeof(m->name), "%s %u", kind, w->named++);
-	return m;
-}
-
-static void map(struct world *w, size_t size, size_t capacity)
-{
-	struct hac_area_options o = { .size = sizeof(o), .capacity = capacity };
-	struct model *m = add_model(w, "mapped");
-	void *address;
-
-	CHECK_OK(hac_map(w->h, m->name, size, &o, &address));
-	m->memory = address;
-	make_model(m, size, capacity ? capacity : size);
-	m->id = id_of(w->h, m->name);
-}
-
-static void adopt(struct world *w, size_t size, size_t misplaced)
-{
-	struct model *m = add_model(w, "adopted");
-	unsigned char *p = mmap(NULL, size + 3 * PAGE, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	size_t i;
-
-	CHECK(p != MAP_FAILED);
-	m->memory = p + misplaced;
-	m->adopted = true;
-	m->head = (PAGE - misplaced % PAGE) % PAGE;
-	for (i = 0; i < size; i++)
-		m->memory[i] = (unsigned char)(i * 7);
-	make_model(m, size, size);
-	memcpy(m->now, m->memory, size);
-	CHECK_OK(hac_adopt(w->h, m->name, m->memory, size, NULL));
-	m->id = id_of(w->h, m->name);
-}
-
-static void release(struct model *m)
-{
-	if (m->adopted)
-		munmap((unsigned char *)((uintptr_t)m->memory & ~(uintptr_t)(PAGE - 1)),
-		       m->size + 2 * PAGE);
-	else
-		CHECK_OK(hac_unmap(m->memory));
-	free_model(m);
-}
-
-/* ---------------------------------------------------------------- writes -- */
-
-static void note(struct model *m, size_t at, size_t length)
-{
-	size_t page;
-
-	for (page = page_at(m, at); length && page <= page_at(m, at + length - 1); page++)
-		m->written[page] = true;
-}
-
-/* Both the area and the model, in one of many ways. */
-static void write_some(struct model *m)
-{
-	static const size_t lengths[] = { 1, 2, 4, 8, 16, 24, 63, 64, 200, 4096, 5000, 70000 };
-	size_t length = lengths[below(below(4) ? 8 : 12)], at, i;
-	unsigned char bytes[70000];
-	uint64_t value = check_random(&seed);
-
-	if (length > m->size)
-		length = 1;
-	at = below(m->size - length + 1);
-	if (!below(4) && length <= PAGE && m->size > PAGE + length) /* across a page's end */
-		at = (at / PAGE + 1) * PAGE - length / 2;
-	if (at + length > m->size)
-		at = m->size - length;
-	note(m, at, length);
-	switch (below(5)) {
-	case 0: /* what is there already */
-		memmove(m->memory + at, m->now + at, length);
-		return;
-	case 1:
-		memset(m->memory + at, (int)value, length);
-		memset(m->now + at, (int)value, length);
-		return;
-	case 2: /* one store, aligned or not */
-		length = length >= 8 ? 8 : length >= 4 ? 4 : length >= 2 ? 2 : 1;
-		memcpy(m->now + at, &value, length);
-		if (length == 8)
-			memcpy(m->memory + at, &value, 8);
-		else if (length == 4)
-			memcpy(m->memory + at, &value, 4);
-		else if (length == 2)
-			memcpy(m->memory + at, &value, 2);
-		else
-			m->memory[at] = (unsigned char)value;
-		return;
-	case 3: /* read, change, write */
-		for (i = at; i < at + length && i < at + 64; i++) {
-			m->memory[i] ^= (unsigned char)value;
-			m->now[i] ^= (unsigned char)value;
-		}
-		return;
-	default:
-		for (i = 0; i < length; i++)
-			bytes[i] = (unsigned char)check_random(&seed);
-		memcpy(m->memory + at, bytes, length);
-		memcpy(m->now + at, bytes, length);
-	}
-}
-
-static void write_often(struct world *w)
-{
-	size_t n = below(6);
-
-	while (n--)
-		write_some(&w->areas[below(w->count)]);
-}
 
 /* ---------------------------------------------------------------- checks -- */
 
@@ -268,11 +59,6 @@ static void check_words(const struct world *w, const struct model *m, struct cur
 	}
 }
 
-static bool is_edge(const struct model *m, size_t page)
-{
-	return m->adopted && (page == 0 || page >= page_at(m, m->size));
-}
-
 /* What an engine that sees words gives without a twin lies within pages. */
 static void take_pages(const struct world *w, struct model *m, struct cursor *c, bool bytes)
 {
@@ -301,16 +87,18 @@ static void take_pages(const struct world *w, struct model *m, struct cursor *c,
 
 static void check_pages(const struct world *w, struct model *m, struct cursor *c, bool bytes)
 {
+	/* A word may lie in two pages. */
+	bool words = c->d->form == HAC_WORDS && m->head % 8;
 	size_t at, page;
 
 	take_pages(w, m, c, bytes);
 	for (at = 0; at < m->ready_size; at++)
 		CHECK_MSG(m->ready[at] == m->ended[at] || m->reported[page_at(m, at)],
 			  "%s: area %s: the change at %zu is in no page", w->engine, m->name, at);
-	/* Without a twin all of a new area is new, and edges cannot be compared. */
 	for (page = 0; page < pages_of(m); page++)
 		CHECK_MSG(!m->reported[page] || m->written[page] || m->fresh ||
-				  (!w->twin && is_edge(m, page)),
+				  (words && page > 0 && m->written[page - 1]) ||
+				  (words && m->written[page + 1]),
 			  "%s: area %s: page %zu is reported and was not written", w->engine,
 			  m->name, page);
 }
@@ -373,6 +161,12 @@ static void make_ended(struct world *w)
 	w->epoch++;
 }
 
+/* Partial pages of adopted memory are compared. */
+static bool is_edge(const struct model *m, size_t page)
+{
+	return m->adopted && (page == 0 || page >= page_at(m, m->size));
+}
+
 static bool has_strays(const struct world *w)
 {
 	size_t i, page;
@@ -383,7 +177,7 @@ static bool has_strays(const struct world *w)
 		if (m->fresh || memcmp(m->now, m->ended, m->size))
 			return true;
 		for (page = 0; !w->twin && page < pages_of(m); page++)
-			if (m->written[page])
+			if (m->written[page] && !is_edge(m, page))
 				return true;
 	}
 	return w->drops;
@@ -622,10 +416,8 @@ static void open_world(struct world *w, const char *engine, bool twin)
 	map(w, 1 + below(300), 0);
 	map(w, 100 + below(5 * PAGE), 16 * PAGE);
 	map(w, 150000 + below(100000), 400000);
-	/* Without a twin, edges are reported at every begin. */
-	adopt(w, twin ? 5000 + below(30000) : 8 * PAGE, twin ? 1 + below(PAGE) : 0);
-	if (twin)
-		adopt(w, 1 + below(100), below(PAGE)); /* no page of its own */
+	adopt(w, 5000 + below(30000), 1 + below(PAGE));
+	adopt(w, 1 + below(100), below(PAGE)); /* no page of its own */
 }
 
 static void step(struct world *w)
