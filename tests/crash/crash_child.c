@@ -263,9 +263,14 @@ static int check(const char *path, const char *model_path, uint64_t acknowledged
 	struct model *model = map_model(model_path);
 	struct areas areas;
 	uint64_t n;
+	int result;
 	hac *h;
 
-	must(hac_check_image(path, &found), "check image");
+	/* Killed while it was made, there may be no image yet; but then nothing
+	 * was acknowledged. */
+	result = hac_check_image(path, &found);
+	if (result != -ENOENT || acknowledged || model->n)
+		must(result, "check image");
 	must(hac_open(path, &o, &h), "open");
 	claim(h, &areas, readonly);
 	n = number_of(&areas);
