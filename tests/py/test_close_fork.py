@@ -350,8 +350,8 @@ def test_interrupts_leave_the_context_usable(ctx: pyhac.Context) -> None:
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         for round_ in range(200):
-            signal.setitimer(signal.ITIMER_REAL, 0.0005 + round_ * 1e-6)
-            try:
+            try:  # a busy machine may be slower than the timer
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + round_ * 1e-6)
                 while True:
                     with ctx.transaction():
                         a[0] += 1
