@@ -48,8 +48,9 @@
  *   parent goes on. Covered: fork() and what is built on it, and vfork().
  * Signals: no call is async-signal-safe. The engines that protect pages
  *   ("pt", "emul") handle SIGSEGV inside the areas and pass every other one
- *   on to the handler that was there before. A thread that blocks SIGSEGV
- *   must not write to their areas.
+ *   on to the handler that was there before. A thread that blocks SIGSEGV, or
+ *   whose stack lies in such an area while it has no sigaltstack(2), must not
+ *   write to their areas.
  */
 #ifndef HAC_H
 #define HAC_H
