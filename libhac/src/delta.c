@@ -85,7 +85,8 @@ void delta_free(struct delta *delta)
 }
 
 /* Compare one chunk; the run before may be continued. */
-static int add_chunk(struct delta *delta, const struct area *area, size_t from, size_t length)
+static int add_chunk(struct delta *delta, const struct area *area, diff_kernel *compare,
+		     size_t from, size_t length)
 {
 	struct diff_output out = { .area = area->layout.id };
 	size_t whole = length & ~(size_t)63, rest = length - whole;
@@ -95,7 +96,7 @@ static int add_chunk(struct delta *delta, const struct area *area, size_t from, 
 		return result;
 	out.run = delta->list + delta->runs_count;
 	out.bytes = delta->bytes + delta->bytes_count;
-	diff_chunk(area->memory + from, area->twin + from, from, whole, &out);
+	compare(area->memory + from, area->twin + from, from, whole, &out);
 	if (rest)
 		diff_words(area->memory + from + whole, area->twin + from + whole, from + whole,
 			   rest, &out);
@@ -114,18 +115,19 @@ int delta_add_words(struct delta *delta, const struct area *area, const struct e
 
 	for (i = 0; i < extents->count && !result; i++) {
 		const struct extent *e = &extents->items[i];
+		const struct diff_kernels *kernels = diff_kernels_for(e->to - e->from);
 
 		for (at = e->from; at < e->to && !result; at += length) {
 			/* Most of a large extent may be equal: skip that
 			 * without making room for its delta. */
-			at += equal_prefix(area->memory + at, area->twin + at,
-					   (e->to - at) & ~(size_t)63);
+			at += kernels->equal(area->memory + at, area->twin + at,
+					     (e->to - at) & ~(size_t)63);
 			/* Up to the end of the page, to count pages. */
 			length = DIFF_CHUNK - at % DIFF_CHUNK;
 			if (length > e->to - at)
 				length = e->to - at;
 			if (length)
-				result = add_chunk(delta, area, at, length);
+				result = add_chunk(delta, area, kernels->chunk, at, length);
 		}
 	}
 	return result;
@@ -167,7 +169,7 @@ RACY static bool is_unchanged(const struct area *area, size_t from, size_t to)
 	const volatile unsigned char *memory = area->memory;
 	size_t whole = (to - from) & ~(size_t)63;
 
-	if (equal_prefix(area->memory + from, area->twin + from, whole) != whole)
+	if (diff_kernels_for(whole)->equal(area->memory + from, area->twin + from, whole) != whole)
 		return false;
 	for (from += whole; from < to; from++)
 		if (memory[from] != area->twin[from])

@@ -80,7 +80,8 @@ RACY void diff_restore(unsigned char *memory, const unsigned char *twin, size_t 
 	uint64_t value;
 
 	while (i < length) {
-		same = equal_prefix(memory + i, twin + i, (length - i) & ~(size_t)63);
+		same = diff_kernels_for(length)->equal(memory + i, twin + i,
+						       (length - i) & ~(size_t)63);
 		i += same;
 		size_t end = length - i > 64 ? i + 64 : length;
 
@@ -236,8 +237,15 @@ RACY AVX512 static size_t equal_prefix_avx512(const unsigned char *memory,
 
 #endif /* x86-64 */
 
-diff_kernel *diff_chunk = diff_chunk_words;
-equal_kernel *equal_prefix = equal_prefix_words;
+#define WIDE_BYTES (32u * 1024)
+
+static struct diff_kernels narrow = { diff_chunk_words, equal_prefix_words };
+static struct diff_kernels wide = { diff_chunk_words, equal_prefix_words };
+
+const struct diff_kernels *diff_kernels_for(size_t length)
+{
+	return length < WIDE_BYTES ? &narrow : &wide;
+}
 
 #if defined(__x86_64__)
 
@@ -250,13 +258,10 @@ static bool has_avx512(void)
 __attribute__((constructor)) static void choose_kernels(void)
 {
 	__builtin_cpu_init();
-	if (has_avx512()) {
-		diff_chunk = diff_chunk_avx512;
-		equal_prefix = equal_prefix_avx512;
-	} else if (__builtin_cpu_supports("avx2")) {
-		diff_chunk = diff_chunk_avx2;
-		equal_prefix = equal_prefix_avx2;
-	}
+	if (__builtin_cpu_supports("avx2"))
+		narrow = wide = (struct diff_kernels){ diff_chunk_avx2, equal_prefix_avx2 };
+	if (has_avx512())
+		wide = (struct diff_kernels){ diff_chunk_avx512, equal_prefix_avx512 };
 }
 
 #endif

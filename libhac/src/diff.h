@@ -37,8 +37,18 @@ typedef void diff_kernel(const unsigned char *memory, const unsigned char *twin,
  * if all are (a multiple of 64). */
 typedef size_t equal_kernel(const unsigned char *memory, const unsigned char *twin, size_t length);
 
-extern diff_kernel *diff_chunk;
-extern equal_kernel *equal_prefix;
+struct diff_kernels {
+	diff_kernel *chunk;
+	equal_kernel *equal;
+};
+
+/*
+ * For a stretch of so many bytes. A processor needs microseconds to wake the
+ * upper halves of its 512-bit registers, and is slow meanwhile: a few pages
+ * after a system call or a signal are compared sooner with 256 bits, a long
+ * stretch twice as fast with 512.
+ */
+const struct diff_kernels *diff_kernels_for(size_t length);
 
 /* The simple versions, for what is left over and as the tests' oracle. Any
  * length: the last word may be a part of one. */

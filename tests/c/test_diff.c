@@ -171,7 +171,8 @@ static void equal_prefixes(void)
 				memory[m + check_random(&seed) % (length - wanted) + wanted] ^= 8;
 			wanted &= ~(size_t)63;
 		}
-		CHECK_IS(equal_prefix(memory + m, twin + m, length), wanted);
+		CHECK_IS(diff_kernels_for(0)->equal(memory + m, twin + m, length), wanted);
+		CHECK_IS(diff_kernels_for(SIZE_MAX)->equal(memory + m, twin + m, length), wanted);
 	}
 }
 

@@ -32,7 +32,8 @@ static bool is_quiet(struct area *area)
 	size_t size = area->layout.size < area->tail ? area->layout.size : area->tail;
 	size_t length = (size - area->head) & ~(size_t)63, i;
 
-	if (equal_prefix(area->memory + area->head, area->twin + area->head, length) != length)
+	if (diff_kernels_for(length)->equal(area->memory + area->head, area->twin + area->head,
+					    length) != length)
 		return false;
 	for (i = area->head + length; i < size; i++)
 		if (((volatile unsigned char *)area->memory)[i] != area->twin[i])
