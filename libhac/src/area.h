@@ -109,6 +109,10 @@ int registry_take_closed(void *address, struct area **out);
 
 /* A number that is another one in a forked child; no system call. */
 uint64_t process_current(void);
+/* For what there is one of in a process. Held over fork, so that a child never
+ * finds it taken by a thread that it does not have. Not to be nested. */
+void process_lock(void);
+void process_unlock(void);
 /* A descriptor of /proc/self/NAME that belongs to this process, opened once;
  * or -errno. */
 int process_file(const char *name, int flags);

@@ -19,7 +19,6 @@
 #include "hac.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,7 +28,6 @@
 
 static struct sigaction earlier[EARLIER_MAX]; /* [0]: before the first install*/
 static _Atomic int earlier_count;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int depth __attribute__((tls_model("initial-exec")));
 static _Thread_local uintptr_t outer_frame __attribute__((tls_model("initial-exec")));
 
@@ -154,7 +152,7 @@ int fault_claim(void)
 		return hac_fail(errno, "sigaction(SIGSEGV): %s", strerror(errno));
 	if ((found.sa_flags & SA_SIGINFO) && found.sa_sigaction == handle_fault)
 		return 0;
-	pthread_mutex_lock(&lock);
+	process_lock();
 	memset(&ours, 0, sizeof(ours));
 	ours.sa_sigaction = handle_fault;
 	ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
@@ -172,7 +170,7 @@ int fault_claim(void)
 	if (sigaction(SIGSEGV, &ours, NULL)) {
 		result = hac_fail(errno, "sigaction(SIGSEGV): %s", strerror(errno));
 	}
-	pthread_mutex_unlock(&lock);
+	process_unlock();
 	return result;
 }
 

@@ -38,17 +38,14 @@ static void name_engines(const hac *h, char *text, size_t size)
 
 int hac_get_info(hac *h, struct hac_info *info)
 {
-	int result = context_enter(h);
+	int result;
 
-	if (result)
-		return result;
-	context_leave(h);
 	CHECK_SIZE(info);
-	memset(info, 0, sizeof(*info));
-	info->size = sizeof(*info);
 	result = context_enter(h);
 	if (result)
 		return result;
+	memset(info, 0, sizeof(*info));
+	info->size = sizeof(*info);
 	info->epoch = atomic_load(&h->epoch);
 	if (h->image) {
 		info->generation = h->image->generation;

@@ -18,25 +18,26 @@ static _Atomic uint64_t *mark;
 static _Atomic uint64_t next_process = 1;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void lock_files(void)
+/* Not before the handlers for fork are there. */
+void process_lock(void)
 {
-	pthread_mutex_lock(&files_lock);
+	process_current();
+	pthread_mutex_lock(&lock);
 }
 
-static void unlock_files(void)
+void process_unlock(void)
 {
-	pthread_mutex_unlock(&files_lock);
+	pthread_mutex_unlock(&lock);
 }
 
 static void make_mark(void)
 {
-	pthread_atfork(lock_files, unlock_files, unlock_files);
-
 	void *page =
 		mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	pthread_atfork(process_lock, process_unlock, process_unlock);
 	if (page == MAP_FAILED)
 		return;
 	if (madvise(page, PAGE_BYTES, MADV_WIPEONFORK)) {
@@ -75,8 +76,7 @@ int process_file(const char *name, int flags)
 	int result = -EMFILE;
 	size_t i;
 
-	pthread_once(&once, make_mark);
-	lock_files();
+	process_lock();
 	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		if (files[i].name[0] && strcmp(files[i].name, name))
 			continue;
@@ -99,6 +99,6 @@ int process_file(const char *name, int flags)
 		files[i].fd = result;
 		break;
 	}
-	unlock_files();
+	process_unlock();
 	return result;
 }

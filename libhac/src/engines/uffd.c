@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -55,10 +54,9 @@ struct scan {
 #define SCAN_IOCTL _IOWR('f', 16, struct scan)
 
 static struct {
-	pthread_mutex_t lock;
 	uint64_t process;
 	int fd;
-} uffd = { PTHREAD_MUTEX_INITIALIZER, 0, -1 };
+} uffd = { 0, -1 };
 
 static int open_uffd(char *reason, size_t size)
 {
@@ -88,7 +86,7 @@ static int get_uffd(char *reason, size_t size)
 {
 	int fd;
 
-	pthread_mutex_lock(&uffd.lock);
+	process_lock();
 	if (uffd.fd < 0 || uffd.process != process_current()) {
 		fd = open_uffd(reason, size);
 		if (fd >= 0) {
@@ -100,7 +98,7 @@ static int get_uffd(char *reason, size_t size)
 	} else {
 		fd = uffd.fd;
 	}
-	pthread_mutex_unlock(&uffd.lock);
+	process_unlock();
 	return fd;
 }
 
