@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from types import FunctionType, TracebackType
-from typing import TYPE_CHECKING
-
 from . import _native
 from ._fast import Block
 from ._notify import report, warn
@@ -18,9 +16,6 @@ from .buffers import Buffer
 from .delta import Delta, lent_delta
 from .errors import Abort, Closed, Forked, InDoubt, NothingChanged, TransactionError
 from .levels import Level, Status, checked_level
-
-if TYPE_CHECKING:
-    pass
 
 _STATUS = tuple(Status)
 _NEW, _OPEN, _ENDED, _ABORTED, _IN_DOUBT = range(5)  # enum state in _fast.c
