@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from types import FunctionType, TracebackType
+
 from . import _native
 from ._fast import Block
 from ._notify import report, warn
