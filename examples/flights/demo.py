@@ -104,7 +104,7 @@ def replay_all(folder: Path, options: argparse.Namespace, screen: Screen) -> dic
     points = sorted(random.randrange(screen.total) for _ in range(options.kills))
     kills: list[dict[str, int]] = []
     last: list[Line] = []
-    transactions, seconds = 0, 0.0
+    transactions, seconds, delta_bytes, dirty_pages = 0, 0.0, 0, 0
     for kill_at in [*points, None]:
         last = run_worker(folder, options.engine, kill_at, screen)
         if not last:
@@ -114,18 +114,19 @@ def replay_all(folder: Path, options: argparse.Namespace, screen: Screen) -> dic
             kills[-1]["epoch"] = last[0]["epoch"]
         transactions += last[-1]["flight"] - last[0]["flight"]
         seconds += last[-1]["seconds"]
+        delta_bytes += last[-1]["delta_bytes"]
+        dirty_pages += last[-1]["dirty_pages"]
         if kill_at is not None:
             screen.say(f"SIGKILL after the worker had reported flight {last[-1]['flight']:,}")
             kills.append({"reported": last[-1]["flight"], "found": 0, "epoch": 0})
     end = last[-1]
-    lived = max(end["flight"] - end["first"], 1)
     return {
         "kills": kills,
         "engine": end["engine"],
         "reason": end["reason"],
         "transactions_per_second": round(transactions / max(seconds, 1e-9)),
-        "bytes_per_transaction": round(end["delta_bytes"] / lived, 1),
-        "pages_per_transaction": round(end["dirty_pages"] / lived, 2),
+        "bytes_per_transaction": round(delta_bytes / max(transactions, 1), 1),
+        "pages_per_transaction": round(dirty_pages / max(transactions, 1), 2),
         "epoch": end["epoch"],
     }
 
