@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Emulxen: pages stay read-only; Xen does every store on the process's behalf
+ * and writes address, value and width into the caller's log (DSN 2011, section
+ * V). A store that it does not do opens its page, as page tracking would.
+ *
+ * The entry of the log is written first, then the store is done, and a call
+ * that takes the log waits for stores that are between the two: so no store is
+ * in a later report than its entry, and none is without one.
+ */
+
+#include <asm/uaccess.h>
+
+#include "private.h"
+
+#define INSTRUCTION_MAX 15
+
+/*
+ * The code segments of Xen and of Linux. Behind another selector may be code of
+ * either width; it is not emulated.
+ */
+static bool known_code(unsigned int cs, bool *code32)
+{
+    *code32 = cs == FLAT_USER_CS32 || cs == 0x23;
+
+    return *code32 || cs == FLAT_USER_CS64 || cs == 0x33;
+}
+
+static bool fetch(const struct cpu_user_regs *regs, struct hac_store *store)
+{
+    uint8_t code[INSTRUCTION_MAX];
+    unsigned int bytes = INSTRUCTION_MAX;
+    bool code32;
+
+    if ( !known_code(regs->cs, &code32) )
+        return false;
+    /* The page after may be none. */
+    if ( PAGE_SIZE - (regs->rip & ~PAGE_MASK) < bytes )
+        bytes = PAGE_SIZE - (regs->rip & ~PAGE_MASK);
+    if ( !hac_copy_in(code, regs->rip, bytes) )
+        return false;
+
+    return hac_store_decode(regs, code32, code, bytes, store);
+}
+
+static bool can_emulate(unsigned long addr, const struct cpu_user_regs *regs,
+                        struct hac_store *store)
+{
+    /*
+     * Only for the process itself: with the kernel's page tables the log's
+     * address could be one of the kernel's. No single-stepping.
+     */
+    if ( !guest_mode(regs) || guest_kernel_mode(current, regs) ||
+         (regs->eflags & X86_EFLAGS_TF) )
+        return false;
+
+    return fetch(regs, store) && store->address == addr &&
+           (addr & ~PAGE_MASK) + store->width <= PAGE_SIZE;
+}
+
+static void do_store(void *to, const struct hac_store *store)
+{
+    switch ( store->width )
+    {
+    case 1:
+        write_atomic((uint8_t *)to, store->value);
+        break;
+    case 2:
+        write_atomic((uint16_t *)to, store->value);
+        break;
+    case 4:
+        write_atomic((uint32_t *)to, store->value);
+        break;
+    case 8:
+        write_atomic((uint64_t *)to, store->value);
+        break;
+    }
+}
+
+/* The store, if the page is one that Xen keeps read-only. */
+static bool perform(struct hac_area *area, const struct hac_store *store)
+{
+    const struct hac_region *region = hac_region_of(area, store->address);
+    mfn_t table = region->table;
+    struct page_info *page, *target;
+    l1_pgentry_t *pl1e, l1e;
+    bool done = false;
+    void *memory;
+
+    if ( mfn_eq(table, INVALID_MFN) )
+        return false;
+    page = mfn_to_page(table);
+    if ( !page_lock(page) )
+        return false;
+
+    pl1e = map_domain_page(table);
+    l1e = l1e_read_atomic(pl1e + hac_slot_of(store->address));
+    unmap_domain_page(pl1e);
+
+    if ( mfn_eq(region->table, table) && hac_trusts_marks(area) &&
+         (l1e_get_flags(l1e) & (_PAGE_PRESENT | _PAGE_RW | _PAGE_HAC)) ==
+         (_PAGE_PRESENT | _PAGE_HAC) )
+    {
+        target = hac_hold_writable(area->domain, l1e);
+        if ( target )
+        {
+            memory = map_domain_page(l1e_get_mfn(l1e));
+            do_store(memory + (store->address & ~PAGE_MASK), store);
+            unmap_domain_page(memory);
+            put_page_type(target);
+            done = true;
+        }
+    }
+    page_unlock(page);
+
+    return done;
+}
+
+/* An entry of the log, or none is left. */
+static bool log_store(struct hac_area *area, const struct hac_store *store)
+{
+    const struct hac_xen_store entry = {
+        .address = store->address,
+        .value = store->value,
+        .width = store->width,
+    };
+    unsigned int i = arch_fetch_and_add(&area->emulation.used, 1);
+    unsigned long to = area->emulation.log;
+
+    if ( i >= area->emulation.entries )
+    {
+        /* Far from overflowing, however many more try. */
+        area->emulation.used = area->emulation.entries;
+        return false;
+    }
+    if ( area->emulation.second )
+        i += area->emulation.entries;
+    to += i * sizeof(entry);
+
+    return !__copy_to_guest_pv((void __user *)to, &entry, sizeof(entry));
+}
+
+enum outcome { DONE, AGAIN, OPEN };
+
+static enum outcome emulate(struct hac_area *area,
+                            const struct hac_store *store)
+{
+    enum outcome outcome = OPEN;
+
+    atomic_inc(&area->emulation.under_way);
+    smp_mb__after_atomic();
+    if ( ACCESS_ONCE(area->emulation.draining) )
+        outcome = AGAIN;
+    else if ( log_store(area, store) )
+        outcome = perform(area, store) ? DONE : OPEN;
+    smp_mb__before_atomic();
+    atomic_dec(&area->emulation.under_way);
+
+    return outcome;
+}
+
+static bool cf_check emulation_fault(struct hac_area *area, unsigned long addr,
+                                     struct cpu_user_regs *regs)
+{
+    struct hac_store store;
+    bool opened;
+
+    if ( can_emulate(addr, regs, &store) )
+        switch ( emulate(area, &store) )
+        {
+        case DONE:
+            area->emulated++;
+            regs->rip += store.length;
+            /* fall through */
+        case AGAIN:
+            return true;
+
+        case OPEN:
+            break;
+        }
+
+    opened = hac_open_page(area, addr);
+    if ( opened )
+    {
+        area->not_emulated++;
+        area->emulation.partial = true;
+    }
+
+    return opened;
+}
+
+static bool cf_check emulation_is_touched(const struct hac_region *region)
+{
+    return hac_tracking.is_touched(region);
+}
+
+static unsigned int cf_check emulation_collect(struct hac_region *region,
+                                               l1_pgentry_t *table,
+                                               unsigned int slot,
+                                               struct hac_harvest *h)
+{
+    return hac_tracking.collect(region, table, slot, h);
+}
+
+const struct hac_handler hac_emulation = {
+    .fault = emulation_fault,
+    .is_touched = emulation_is_touched,
+    .collect = emulation_collect,
+};
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Regions: finding, locking and opening entries of the tables of an area. */
+
+#include <asm/uaccess.h>
+
+#include "private.h"
+
+mfn_t hac_find_table(const struct hac_region *region)
+{
+    l2_pgentry_t l2e;
+
+    if ( get_unsafe(l2e, &__linear_l2_table[
+                        l2_linear_offset(hac_region_base(region))]) ||
+         (l2e_get_flags(l2e) & (_PAGE_PRESENT | _PAGE_PSE)) != _PAGE_PRESENT )
+        return INVALID_MFN;
+
+    return l2e_get_mfn(l2e);
+}
+
+l1_pgentry_t *hac_lock_table(struct hac_region *region)
+{
+    struct domain *d = region->area->domain;
+    mfn_t known = region->table, table = hac_find_table(region);
+    struct page_info *page;
+
+    if ( !mfn_eq(known, INVALID_MFN) && !mfn_eq(known, table) )
+        hac_region_lose(region, known);
+    if ( mfn_eq(table, INVALID_MFN) || !mfn_valid(table) )
+        return NULL;
+
+    page = mfn_to_page(table);
+    if ( page_get_owner(page) != d || !page_lock(page) )
+        return NULL;
+    if ( (page->u.inuse.type_info & PGT_type_mask) != PGT_l1_page_table )
+    {
+        page_unlock(page);
+        return NULL;
+    }
+
+    /* While it is locked it stays a table, and the region's. */
+    if ( mfn_eq(region->table, INVALID_MFN) )
+        hac_region_attach(region, table);
+
+    return map_domain_page(table);
+}
+
+void hac_unlock_table(const struct hac_region *region, l1_pgentry_t *table)
+{
+    unmap_domain_page(table);
+    page_unlock(mfn_to_page(region->table));
+}
+
+bool hac_open_page(struct hac_area *area, unsigned long addr)
+{
+    struct hac_region *region = hac_region_of(area, addr);
+    mfn_t table = region->table;
+    unsigned int slot = hac_slot_of(addr);
+    struct page_info *page;
+    l1_pgentry_t *pl1e;
+    bool opened = false;
+
+    if ( mfn_eq(table, INVALID_MFN) )
+        return false;
+    page = mfn_to_page(table);
+    if ( !page_lock(page) )
+        return false;
+
+    if ( mfn_eq(region->table, table) && hac_trusts_marks(area) )
+    {
+        pl1e = map_domain_page(table);
+        pl1e += slot;
+        if ( (l1e_get_flags(*pl1e) &
+              (_PAGE_PRESENT | _PAGE_RW | _PAGE_HAC)) ==
+             (_PAGE_PRESENT | _PAGE_HAC) &&
+             hac_entry_open(area->domain, pl1e) )
+        {
+            hac_mark_dirty(region, slot);
+            area->opened++;
+            opened = true;
+        }
+        unmap_domain_page(pl1e);
+    }
+    page_unlock(page);
+
+    return opened;
+}
+
+bool hac_report(struct hac_harvest *h, const struct hac_region *region,
+                unsigned int slot)
+{
+    if ( h->discard )
+        return true;
+    if ( !h->room )
+    {
+        h->found = true;
+        return false;
+    }
+    h->room--;
+    h->pages[h->count++] = hac_page_of(region, slot);
+
+    return true;
+}
+
+void hac_note_flush(struct hac_harvest *h, const struct hac_region *region,
+                    unsigned int slot)
+{
+    if ( h->flush_count < ARRAY_SIZE(h->flush_addr) )
+        h->flush_addr[h->flush_count] = hac_region_base(region) +
+                                        ((unsigned long)slot << PAGE_SHIFT);
+    h->flush_count++;
+}
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */
