@@ -31,6 +31,9 @@ add_library(hac_objects OBJECT ${HAC_SOURCES})
 target_include_directories(hac_objects
 	PUBLIC ${PROJECT_SOURCE_DIR}/libhac/include ${PROJECT_SOURCE_DIR}/libhac/src)
 target_include_directories(hac_objects SYSTEM PRIVATE ${XXHASH_INCLUDE_DIR})
+# <arch-x86/hac.h>: one file for Xen and for those who call it.
+set(HAC_XEN_INCLUDE_DIR ${PROJECT_SOURCE_DIR}/hypercall-patch/xen/include/public)
+target_include_directories(hac_objects PRIVATE ${HAC_XEN_INCLUDE_DIR})
 target_link_libraries(hac_objects PUBLIC hac_flags)
 
 add_library(hac_needs INTERFACE)
@@ -60,7 +63,8 @@ endif()
 
 add_library(hac_internal STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:hac_objects>)
 target_include_directories(hac_internal INTERFACE
-	${PROJECT_SOURCE_DIR}/libhac/include ${PROJECT_SOURCE_DIR}/libhac/src)
+	${PROJECT_SOURCE_DIR}/libhac/include ${PROJECT_SOURCE_DIR}/libhac/src
+	${HAC_XEN_INCLUDE_DIR})
 target_compile_definitions(hac_internal INTERFACE
 	$<TARGET_PROPERTY:hac_objects,INTERFACE_COMPILE_DEFINITIONS>)
 target_link_libraries(hac_internal INTERFACE hac_needs)

@@ -410,8 +410,8 @@ class Transaction(Block):
         behalf: ``readinto``, ``recv_into``, ``os.preadv``, ...
 
         Needed before each such call in a transaction under the engines "pt"
-        and "emul", which otherwise make it fail with EFAULT; harmless under
-        the others. The view must lie in one area.
+        and "emul", which otherwise make it fail with EFAULT, and "scanxen", which
+        may miss it; harmless under the others. The view must lie in one area.
 
         Raises:
             ValueError: it is not within one area, or not contiguous.

@@ -308,7 +308,7 @@ struct hac_run {
 struct hac_delta {
 	size_t size;    /* IN sizeof(struct hac_delta) */
 	uint32_t form;  /* IN HAC_WORDS or HAC_PAGES (without a twin, pages
-			     * are given, or written words with "emul") */
+			     * are given, or written words with "emul", "emulxen") */
 	uint32_t flags; /* IN 0 or HAC_RUNS_ONLY */
 	struct hac_run *runs;
 	size_t runs_max;   /* IN */
@@ -380,9 +380,9 @@ HAC_API HAC_MUST_CHECK int hac_wait(hac *h, uint64_t epoch, const struct hac_lev
 
 /*
  * Announce that the kernel will write to [address, address + size) on the
- * program's behalf: read(2), recv(2), getrandom(2), ... Needed under "pt" and
- * "emul" for each transaction, harmless under the others. The pages count as
- * written. Errors: -EINVAL (not within one area).
+ * program's behalf: read(2), recv(2), getrandom(2), ... Needed under "pt",
+ * "emul" and "scanxen" for each transaction, harmless under the others. The
+ * pages count as written. Errors: -EINVAL (not within one area).
  */
 HAC_API HAC_MUST_CHECK int hac_will_write(hac *h, void *address, size_t size);
 

@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const struct engine engine_pt, engine_emul, engine_uffd, engine_compare, engine_auto;
+extern const struct engine engine_pt, engine_emul, engine_uffd, engine_ptxen, engine_emulxen,
+	engine_scanxen, engine_compare, engine_auto;
 
 const struct engine *const engines[] = {
-	&engine_pt, &engine_emul, &engine_uffd, &engine_compare, &engine_auto, NULL,
+	&engine_pt,      &engine_emul,    &engine_uffd, &engine_ptxen, &engine_emulxen,
+	&engine_scanxen, &engine_compare, &engine_auto, NULL,
 };
 
 #define ENGINES_MAX (sizeof(engines) / sizeof(engines[0]) - 1)

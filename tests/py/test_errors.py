@@ -137,7 +137,9 @@ print(pyhac.open().engine.name != "uffd")
 
 def test_engines_have_reasons() -> None:
     engines = pyhac.engines()
-    assert {"pt", "emul", "uffd", "compare"} <= {engine.name for engine in engines}
+    assert {"pt", "emul", "uffd", "ptxen", "emulxen", "scanxen", "compare"} <= {
+        engine.name for engine in engines
+    }
     assert all(engine.reason for engine in engines)
 
 

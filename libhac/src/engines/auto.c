@@ -30,6 +30,12 @@ int engine_choose(size_t size, const struct area *area, bool joins, const struct
 			 small);
 		return 0;
 	}
+	/* Neither a twin nor the program's help is needed: next best. */
+	if (!engine_find("ptxen", out)) {
+		snprintf(reason, room, "auto: %s, and Xen tracks pages (userfaultfd is missing)",
+			 small);
+		return 0;
+	}
 	/* pt needs the program's help for kernel writes, which was either not
 	 * excluded (then comparing is right, if slow) or was. */
 	if (kernel_writes && twin && !engine_find("compare", out)) {
