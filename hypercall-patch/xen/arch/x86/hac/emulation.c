@@ -28,19 +28,27 @@ static bool known_code(unsigned int cs, bool *code32)
 
 static bool fetch(const struct cpu_user_regs *regs, struct hac_store *store)
 {
-    uint8_t code[INSTRUCTION_MAX];
-    unsigned int bytes = INSTRUCTION_MAX;
-    bool code32;
+    union {
+        uint64_t words[2];
+        uint8_t bytes[16];
+    } code;
+    const uint64_t __user *from = (const uint64_t __user *)regs->rip;
+    unsigned int bytes = PAGE_SIZE - (regs->rip & ~PAGE_MASK);
+    bool code32, got;
 
-    if ( !known_code(regs->cs, &code32) )
+    if ( !known_code(regs->cs, &code32) ||
+         !hac_in_user_range(regs->rip, sizeof(code)) )
         return false;
+
     /* The page after may be none. */
-    if ( PAGE_SIZE - (regs->rip & ~PAGE_MASK) < bytes )
-        bytes = PAGE_SIZE - (regs->rip & ~PAGE_MASK);
-    if ( !hac_copy_in(code, regs->rip, bytes) )
-        return false;
+    if ( bytes >= sizeof(code) )
+        got = !__get_guest(code.words[0], from) &&
+              !__get_guest(code.words[1], from + 1);
+    else
+        got = hac_copy_in(code.bytes, regs->rip, bytes);
 
-    return hac_store_decode(regs, code32, code, bytes, store);
+    return got && hac_store_decode(regs, code32, code.bytes,
+                                   min(bytes, INSTRUCTION_MAX + 0U), store);
 }
 
 static bool can_emulate(unsigned long addr, const struct cpu_user_regs *regs,
@@ -116,6 +124,18 @@ static bool perform(struct hac_area *area, const struct hac_store *store)
     return done;
 }
 
+/* Word by word: a string instruction costs more than all the rest. */
+static bool copy_entry(unsigned long to, const struct hac_xen_store *entry)
+{
+    const uint64_t *from = (const uint64_t *)entry;
+    uint64_t __user *words = (uint64_t __user *)to;
+
+    BUILD_BUG_ON(sizeof(*entry) != 3 * sizeof(*from));
+
+    return !__put_guest(from[0], words) && !__put_guest(from[1], words + 1) &&
+           !__put_guest(from[2], words + 2);
+}
+
 /* An entry of the log, or none is left. */
 static bool log_store(struct hac_area *area, const struct hac_store *store)
 {
@@ -137,7 +157,7 @@ static bool log_store(struct hac_area *area, const struct hac_store *store)
         i += area->emulation.entries;
     to += i * sizeof(entry);
 
-    return !__copy_to_guest_pv((void __user *)to, &entry, sizeof(entry));
+    return copy_entry(to, &entry);
 }
 
 enum outcome { DONE, AGAIN, OPEN };

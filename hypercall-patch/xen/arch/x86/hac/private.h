@@ -166,7 +166,7 @@ struct hac_harvest {
     bool walked_all;    /* nothing was left out for lack of room or work */
     unsigned int flush_count; /* entries that must leave the TLBs */
     unsigned long flush_addr[4];
-    uint32_t pages[REGION_PAGES];
+    uint32_t *pages; /* REGION_PAGES of them, on the stack of the call */
 };
 
 extern rcu_read_lock_t hac_rcu;
@@ -300,8 +300,8 @@ static inline unsigned int hac_end_slot(const struct hac_region *region)
 static inline long hac_page_of(const struct hac_region *region,
                                unsigned int slot)
 {
-    return (long)((hac_region_base(region) - region->area->start) >>
-                  PAGE_SHIFT) + slot;
+    return ((long)(hac_region_base(region) - region->area->start) >>
+            PAGE_SHIFT) + slot;
 }
 
 static inline void hac_mark_dirty(struct hac_region *region, unsigned int slot)

@@ -286,11 +286,13 @@ long hac_abort(unsigned int number)
 static long harvest(struct hac_area *area, unsigned long pages,
                     unsigned int max, bool next, unsigned long *second)
 {
+    uint32_t list[REGION_PAGES];
     struct hac_harvest h;
     bool partial, through;
     long rc;
 
     begin_walk(&h, area, next ? HAC_XEN_next : HAC_XEN_end);
+    h.pages = list;
     rc = walk(area, pages, max, &h);
     through = end_walk(&h, area);
     if ( rc < 0 )
@@ -317,7 +319,12 @@ static long harvest(struct hac_area *area, unsigned long pages,
 static long peek(struct hac_area *area, unsigned long pages, unsigned int max,
                  unsigned int page, unsigned long *second)
 {
-    struct hac_harvest h = { .work = HAC_XEN_CHUNK, .peek = true };
+    uint32_t list[REGION_PAGES];
+    struct hac_harvest h = {
+        .work = HAC_XEN_CHUNK,
+        .peek = true,
+        .pages = list,
+    };
     unsigned int cursor = area->cursor;
     bool partial;
     long rc;
