@@ -185,6 +185,11 @@ long hac_unregister(unsigned int number)
         {
             rc = 0;
             area->dead = true;
+            /* No store goes into the caller's log after the call. */
+            area->emulation.draining = true;
+            smp_mb();
+            while ( atomic_read(&area->emulation.under_way) )
+                cpu_relax();
         }
         spin_unlock(&area->lock);
         if ( !rc )

@@ -11,17 +11,21 @@
 
 #include "private.h"
 
-l1_pgentry_t hac_entry_set(l1_pgentry_t *pl1e, l1_pgentry_t new,
-                           unsigned int hardware)
+void hac_entry_set(const struct hac_region *region, l1_pgentry_t *pl1e,
+                   l1_pgentry_t new, unsigned int hardware)
 {
+    struct domain *d = region->area->domain;
+    struct vcpu *v = current->domain == d ? current : d->vcpu[0];
     intpte_t old = l1e_get_intpte(l1e_read_atomic(pl1e)), seen;
 
     for ( ; ; )
     {
-        seen = cmpxchg(&l1e_get_intpte(*pl1e), old,
-                       l1e_get_intpte(new) | (old & hardware));
+        /* Knows of shadow page tables, should the domain be on them. */
+        seen = paging_cmpxchg_guest_entry(v, &l1e_get_intpte(*pl1e), old,
+                                          l1e_get_intpte(new) | (old & hardware),
+                                          region->table);
         if ( seen == old )
-            return l1e_from_intpte(old);
+            return;
         /* Under page_lock() only the hardware changes it. */
         ASSERT(!((seen ^ old) & ~(intpte_t)(_PAGE_ACCESSED | _PAGE_DIRTY)));
         old = seen;
@@ -47,10 +51,11 @@ static struct page_info *own_page(const struct domain *d, l1_pgentry_t l1e)
     return page_get_owner(page) == d ? page : NULL;
 }
 
-bool hac_entry_close(struct domain *d, l1_pgentry_t *pl1e, bool ours)
+bool hac_entry_close(const struct hac_region *region, l1_pgentry_t *pl1e,
+                     bool ours)
 {
     l1_pgentry_t l1e = l1e_read_atomic(pl1e);
-    struct page_info *page = own_page(d, l1e);
+    struct page_info *page = own_page(region->area->domain, l1e);
 
     if ( !page )
         return false;
@@ -62,13 +67,13 @@ bool hac_entry_close(struct domain *d, l1_pgentry_t *pl1e, bool ours)
          * is read-only and clean anyway, and share it without a word to Xen.
          */
         l1e_add_flags(l1e, _PAGE_HAC | _PAGE_DIRTY);
-    hac_entry_set(pl1e, l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
+    hac_entry_set(region, pl1e, l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
     put_page_type(page);
 
     return true;
 }
 
-struct page_info *hac_hold_writable(struct domain *d, l1_pgentry_t l1e)
+struct page_info *hac_hold_writable(const struct domain *d, l1_pgentry_t l1e)
 {
     struct page_info *page = own_page(d, l1e);
     unsigned long type;
@@ -84,16 +89,16 @@ struct page_info *hac_hold_writable(struct domain *d, l1_pgentry_t l1e)
     return get_page_type(page, PGT_writable_page) ? page : NULL;
 }
 
-bool hac_entry_open(struct domain *d, l1_pgentry_t *pl1e)
+bool hac_entry_open(const struct hac_region *region, l1_pgentry_t *pl1e)
 {
     l1_pgentry_t l1e = l1e_read_atomic(pl1e);
 
-    if ( !hac_hold_writable(d, l1e) )
+    if ( !hac_hold_writable(region->area->domain, l1e) )
         return false;
 
     l1e_remove_flags(l1e, _PAGE_HAC);
     l1e_add_flags(l1e, _PAGE_RW);
-    hac_entry_set(pl1e, l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
+    hac_entry_set(region, pl1e, l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
 
     return true;
 }

@@ -53,11 +53,6 @@ static unsigned int slot_at(const l1_pgentry_t *pl1e)
     return ((unsigned long)pl1e & ~PAGE_MASK) / sizeof(*pl1e);
 }
 
-#define for_each_region(region, hd, mfn)                              \
-    for ( (region) = (hd)->tables[mfn_x(mfn) % HAC_TABLES_HASH];      \
-          (region); (region) = (region)->next )                       \
-        if ( mfn_eq((region)->table, mfn) )
-
 static bool is_mine(const struct hac_region *region, unsigned int slot)
 {
     return slot >= hac_first_slot(region) && slot < hac_end_slot(region);
@@ -78,6 +73,44 @@ void hac_entry_restore(struct domain *d, mfn_t table, unsigned long addr)
     unmap_domain_page(entries);
 }
 
+static void distrust(struct hac_space *space)
+{
+    unsigned int i;
+
+    for ( i = 0; i < HAC_XEN_MAX_AREAS; i++ )
+    {
+        struct hac_area *area = rcu_dereference(space->areas[i]);
+
+        if ( area )
+            area->copies++;
+    }
+}
+
+/*
+ * An entry with a mark is found elsewhere: a fork has copied entries of an
+ * area. The copy is the guest's business from now on. The parent, most likely
+ * the caller, must not write to pages that the child shares.
+ */
+static void note_copy(struct domain *d)
+{
+    struct hac_domain *hd = hac_of(d);
+    struct hac_space *space;
+    unsigned int i;
+
+    rcu_read_lock(&hac_rcu);
+    space = current->domain == d ? hac_space_find(hd, hac_current_root()) : NULL;
+    if ( space )
+        distrust(space);
+    else
+        for ( i = 0; i < HAC_SPACES_HASH; i++ )
+            for ( space = rcu_dereference(hd->spaces[i]); space;
+                  space = rcu_dereference(space->next) )
+                distrust(space);
+    rcu_read_unlock(&hac_rcu);
+    smp_wmb();
+    hd->copied = true;
+}
+
 void hac_entry_update(struct domain *d, mfn_t table, l1_pgentry_t *pl1e,
                       l1_pgentry_t *nl1e)
 {
@@ -86,8 +119,16 @@ void hac_entry_update(struct domain *d, mfn_t table, l1_pgentry_t *pl1e,
     struct hac_region *region;
 
     /* Only Xen marks, and only what it has closed itself. */
-    if ( l1e_get_flags(*nl1e) & _PAGE_PRESENT )
+    if ( (l1e_get_flags(*nl1e) & (_PAGE_PRESENT | _PAGE_HAC)) ==
+         (_PAGE_PRESENT | _PAGE_HAC) )
+    {
+        l1_pgentry_t ol1e = l1e_read_atomic(pl1e);
+
         l1e_remove_flags(*nl1e, _PAGE_HAC);
+        if ( !(l1e_get_flags(ol1e) & _PAGE_HAC) ||
+             !mfn_eq(l1e_get_mfn(ol1e), l1e_get_mfn(*nl1e)) )
+            note_copy(d);
+    }
 
     read_lock(&hd->tables_lock);
     for_each_region ( region, hd, table )
@@ -104,50 +145,15 @@ void hac_entry_update(struct domain *d, mfn_t table, l1_pgentry_t *pl1e,
     read_unlock(&hd->tables_lock);
 }
 
-static void distrust(struct hac_space *space)
-{
-    unsigned int i;
-
-    for ( i = 0; i < HAC_XEN_MAX_AREAS; i++ )
-    {
-        struct hac_area *area = rcu_dereference(space->areas[i]);
-
-        if ( area )
-            area->copies++;
-    }
-}
-
-/*
- * A table that holds a mark becomes an L1 table: a fork has copied entries of
- * an area. The child's are the guest's business from now on. The parent, most
- * likely the caller, must not write to pages that the child shares.
- */
 void hac_table_copied(struct domain *d, l1_pgentry_t *pl1e)
 {
-    struct hac_domain *hd = hac_of(d);
-    struct hac_space *space;
-    unsigned int i;
-
     l1e_remove_flags(*pl1e, _PAGE_HAC);
-
-    rcu_read_lock(&hac_rcu);
-    space = current->domain == d ? hac_space_find(hd, hac_current_root()) : NULL;
-    if ( space )
-        distrust(space);
-    else
-        for ( i = 0; i < HAC_SPACES_HASH; i++ )
-            for ( space = rcu_dereference(hd->spaces[i]); space;
-                  space = rcu_dereference(space->next) )
-                distrust(space);
-    rcu_read_unlock(&hac_rcu);
-    smp_wmb();
-    hd->copied = true;
+    note_copy(d);
 }
 
 /* Pages that were opened between the copy and now are shared, too. */
 static void close_open_pages(struct hac_region *region)
 {
-    struct hac_area *area = region->area;
     mfn_t table = region->table;
     struct page_info *page;
     l1_pgentry_t *pl1e;
@@ -164,7 +170,7 @@ static void close_open_pages(struct hac_region *region)
         for_each_set_bit ( slot, region->dirty, hac_end_slot(region) )
             if ( (l1e_get_flags(pl1e[slot]) & (_PAGE_PRESENT | _PAGE_RW)) ==
                  (_PAGE_PRESENT | _PAGE_RW) )
-                hac_entry_close(area->domain, &pl1e[slot], false);
+                hac_entry_close(region, &pl1e[slot], false);
         unmap_domain_page(pl1e);
     }
     page_unlock(page);

@@ -14,6 +14,7 @@
  *
  * Locks, from the outside in:
  *   area->lock         one call at a time works on an area
+ *   hd->scan_lock      accessed bits of L2 entries
  *   page_lock(table)   entries and bits
  *   hd->lock           spaces, areas in them, the quota
  *   hd->tables_lock    which region belongs to which table
@@ -151,6 +152,8 @@ struct hac_domain {
     unsigned int areas;
     bool copied; /* an area's `copies` went up, and pages are still open */
 
+    spinlock_t scan_lock; /* accessed bits of L2 entries, see scan.c */
+
     rwlock_t tables_lock;
     struct hac_region *tables[HAC_TABLES_HASH];
 };
@@ -174,15 +177,19 @@ extern unsigned long hac_quota;
 
 /* ---- entry.c: entries of L1 tables ---- */
 
-/* Exchange an entry; what the hardware adds meanwhile is kept. */
-l1_pgentry_t hac_entry_set(l1_pgentry_t *pl1e, l1_pgentry_t new,
-                           unsigned int hardware);
-/* Take write permission away, if it is ours to take. */
-bool hac_entry_close(struct domain *d, l1_pgentry_t *pl1e, bool ours);
-/* The page of an entry with a PGT_writable_page reference, or NULL. */
-struct page_info *hac_hold_writable(struct domain *d, l1_pgentry_t l1e);
+/* Exchange an entry; the bits of `hardware` that it has stay. */
+void hac_entry_set(const struct hac_region *region, l1_pgentry_t *pl1e,
+                   l1_pgentry_t new, unsigned int hardware);
+/*
+ * Take write permission away: for Xen to give back (ours), or for the guest to
+ * find out that it is gone. False: it is not Xen's to take.
+ */
+bool hac_entry_close(const struct hac_region *region, l1_pgentry_t *pl1e,
+                     bool ours);
 /* Give back what hac_entry_close() took. */
-bool hac_entry_open(struct domain *d, l1_pgentry_t *pl1e);
+bool hac_entry_open(const struct hac_region *region, l1_pgentry_t *pl1e);
+/* The page of an entry with a PGT_writable_page reference, or NULL. */
+struct page_info *hac_hold_writable(const struct domain *d, l1_pgentry_t l1e);
 
 /* ---- area.c, transaction.c ---- */
 
@@ -241,6 +248,12 @@ static inline mfn_t hac_current_root(void)
 {
     return pagetable_get_mfn(current->arch.guest_table_user);
 }
+
+/* Every region that a table maps part of; under hd->tables_lock. */
+#define for_each_region(region, hd, mfn)                              \
+    for ( (region) = (hd)->tables[mfn_x(mfn) % HAC_TABLES_HASH];      \
+          (region); (region) = (region)->next )                       \
+        if ( mfn_eq((region)->table, mfn) )
 
 /* ---- store.c: what a store instruction writes ---- */
 

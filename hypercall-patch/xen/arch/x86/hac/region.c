@@ -17,23 +17,60 @@ mfn_t hac_find_table(const struct hac_region *region)
     return l2e_get_mfn(l2e);
 }
 
-l1_pgentry_t *hac_lock_table(struct hac_region *region)
+/* The page of an L1 table of the domain, locked; or NULL. */
+static struct page_info *lock_l1(const struct domain *d, mfn_t table)
 {
-    struct domain *d = region->area->domain;
-    mfn_t known = region->table, table = hac_find_table(region);
     struct page_info *page;
 
-    if ( !mfn_eq(known, INVALID_MFN) && !mfn_eq(known, table) )
-        hac_region_lose(region, known);
     if ( mfn_eq(table, INVALID_MFN) || !mfn_valid(table) )
         return NULL;
-
     page = mfn_to_page(table);
     if ( page_get_owner(page) != d || !page_lock(page) )
         return NULL;
-    if ( (page->u.inuse.type_info & PGT_type_mask) != PGT_l1_page_table )
+    if ( (page->u.inuse.type_info & PGT_type_mask) == PGT_l1_page_table )
+        return page;
+    page_unlock(page);
+
+    return NULL;
+}
+
+/*
+ * The region's table is not, or will not for long be, the one that maps it:
+ * what is in the pages is anybody's guess.
+ */
+static void give_up_table(struct hac_region *region)
+{
+    const struct hac_area *area = region->area;
+    mfn_t table = region->table;
+    struct page_info *page = lock_l1(area->domain, table);
+
+    if ( page )
     {
+        if ( area->handler->restore && mfn_eq(region->table, table) )
+        {
+            l1_pgentry_t *entries = map_domain_page(table);
+            unsigned int slot;
+
+            for_each_set_bit ( slot, region->cleared, REGION_PAGES )
+                area->handler->restore(region, entries, slot);
+            unmap_domain_page(entries);
+        }
         page_unlock(page);
+    }
+    if ( !mfn_eq(table, INVALID_MFN) )
+        hac_region_lose(region, table);
+}
+
+l1_pgentry_t *hac_lock_table(struct hac_region *region)
+{
+    mfn_t table = hac_find_table(region);
+
+    if ( !mfn_eq(region->table, table) )
+        give_up_table(region);
+    if ( !lock_l1(region->area->domain, table) )
+    {
+        /* hac_table_gone() is on its way: be done with it before. */
+        give_up_table(region);
         return NULL;
     }
 
@@ -72,7 +109,7 @@ bool hac_open_page(struct hac_area *area, unsigned long addr)
         if ( (l1e_get_flags(*pl1e) &
               (_PAGE_PRESENT | _PAGE_RW | _PAGE_HAC)) ==
              (_PAGE_PRESENT | _PAGE_HAC) &&
-             hac_entry_open(area->domain, pl1e) )
+             hac_entry_open(region, pl1e) )
         {
             hac_mark_dirty(region, slot);
             area->opened++;

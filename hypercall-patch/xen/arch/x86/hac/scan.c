@@ -62,22 +62,48 @@ static bool clear_accessed(unsigned long addr)
     return accessed;
 }
 
+/*
+ * All areas of a table lie below the same L2 entry: whoever clears its accessed
+ * bit tells the others.
+ */
+static void mark_accessed(struct hac_region *region)
+{
+    struct hac_domain *hd = hac_of(region->area->domain);
+    struct hac_region *other;
+
+    region->accessed = true;
+    read_lock(&hd->tables_lock);
+    for_each_region ( other, hd, region->table )
+        other->accessed = true;
+    read_unlock(&hd->tables_lock);
+}
+
 static void cf_check scan_prepare(struct hac_area *area)
 {
+    struct hac_domain *hd = hac_of(area->domain);
     const cpumask_t *mask = area->domain->dirty_cpumask;
     unsigned int i;
 
+    /* Nobody goes by bits that another call has cleared and not yet told of. */
+    spin_lock(&hd->scan_lock);
     for ( i = 0; i < area->regions_count; i++ )
     {
         struct hac_region *region = &area->regions[i];
 
         if ( clear_accessed(hac_region_base(region)) )
-            region->accessed = true;
+            mark_accessed(region);
         else if ( !region->accessed )
             area->skipped += hac_end_slot(region) - hac_first_slot(region);
     }
     if ( !cpumask_equal(mask, cpumask_of(smp_processor_id())) )
+    {
         flush_tlb_mask(mask);
+        /* What others wrote by cached entries since, nothing else tells. */
+        for ( i = 0; i < area->regions_count; i++ )
+            if ( area->regions[i].accessed )
+                mark_accessed(&area->regions[i]);
+    }
+    spin_unlock(&hd->scan_lock);
 }
 
 static bool cf_check scan_is_touched(const struct hac_region *region)
@@ -95,6 +121,12 @@ static unsigned int cf_check scan_collect(struct hac_region *region,
 
     if ( !h->work )
         return slot;
+    if ( !h->peek )
+    {
+        /* Before the first look: it may be set again at any time. */
+        region->accessed = false;
+        smp_mb();
+    }
     h->work -= min(h->work, HAC_SCAN_WORK + 0U);
 
     for ( slot = max(slot, first); slot < end; slot++ )
@@ -107,14 +139,17 @@ static unsigned int cf_check scan_collect(struct hac_region *region,
              !test_bit(slot, region->keep) )
             continue;
         if ( !hac_report(h, region, slot) )
+        {
+            region->accessed = true;
             return slot;
+        }
         if ( h->peek )
             continue;
         __clear_bit(slot, region->dirty);
         if ( dirty )
         {
             l1e_remove_flags(l1e, _PAGE_DIRTY);
-            hac_entry_set(&table[slot], l1e, _PAGE_ACCESSED);
+            hac_entry_set(region, &table[slot], l1e, _PAGE_ACCESSED);
             __set_bit(slot, region->cleared);
             hac_note_flush(h, region, slot);
         }
@@ -122,7 +157,7 @@ static unsigned int cf_check scan_collect(struct hac_region *region,
     region->area->scanned += end - first;
 
     if ( !h->peek )
-        region->accessed = region->touched = region->unwatched = false;
+        region->touched = region->unwatched = false;
 
     return REGION_PAGES;
 }
@@ -140,7 +175,7 @@ static void cf_check scan_restore(struct hac_region *region,
     if ( l1e_get_flags(l1e) & _PAGE_DIRTY )
         hac_mark_dirty(region, slot);
     l1e_add_flags(l1e, _PAGE_DIRTY);
-    hac_entry_set(&table[slot], l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
+    hac_entry_set(region, &table[slot], l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
     /* It will be seen as dirty by the next scan, and must be scanned. */
     region->touched = true;
 }

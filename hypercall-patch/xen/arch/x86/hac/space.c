@@ -88,6 +88,7 @@ static struct hac_domain *domain_get(struct domain *d)
     if ( !hd )
         return NULL;
     spin_lock_init(&hd->lock);
+    spin_lock_init(&hd->scan_lock);
     rwlock_init(&hd->tables_lock);
 
     found = cmpxchgptr(&d->arch.pv.hac, NULL, hd);

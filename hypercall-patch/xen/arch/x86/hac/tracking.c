@@ -32,14 +32,14 @@ static bool watch(struct hac_region *region, l1_pgentry_t *table,
     {
         if ( test_bit(slot, region->keep) )
             return false;
-        if ( !hac_entry_close(region->area->domain, &table[slot], true) )
+        if ( !hac_entry_close(region, &table[slot], true) )
             return false;
         hac_note_flush(h, region, slot);
     }
     else if ( (flags & _PAGE_HAC) && !hac_trusts_marks(region->area) )
     {
         l1e_remove_flags(l1e, _PAGE_HAC);
-        hac_entry_set(&table[slot], l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
+        hac_entry_set(region, &table[slot], l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
     }
 
     return true;

@@ -365,7 +365,7 @@ long hac_end(unsigned int number, unsigned long pages, unsigned int max,
     struct hac_xen_keep keep;
     long rc = -EINVAL;
 
-    if ( flags & ~HAC_XEN_PEEK )
+    if ( (flags & ~HAC_XEN_PEEK) || (!next && !flags && extra) )
         return -EINVAL;
     max = min(max, HAC_XEN_CHUNK + 0U);
 

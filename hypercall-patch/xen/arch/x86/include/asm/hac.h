@@ -84,8 +84,11 @@ static inline void hac_l1e_promote(struct domain *d, l1_pgentry_t *pl1e)
         hac_table_copied(d, pl1e);
 }
 
-/* The end of an operation that may have promoted tables; no page is locked. */
-static inline void hac_promoted(struct domain *d)
+/*
+ * The end of an operation that may have copied entries, into new tables or into
+ * others; no page is locked.
+ */
+static inline void hac_copies_done(struct domain *d)
 {
     if ( unlikely(hac_in_use(d)) )
         hac_close_copied(d);
@@ -119,7 +122,7 @@ static inline void hac_l1e_update(struct domain *d, mfn_t table,
 static inline void hac_l1e_restore(struct domain *d, mfn_t table,
                                    unsigned long addr) {}
 static inline void hac_l1e_promote(struct domain *d, l1_pgentry_t *pl1e) {}
-static inline void hac_promoted(struct domain *d) {}
+static inline void hac_copies_done(struct domain *d) {}
 static inline void hac_l1_demote(struct domain *d, mfn_t table,
                                  l1_pgentry_t *pl1e) {}
 static inline void hac_l4_demote(struct domain *d, mfn_t root) {}
