@@ -84,19 +84,19 @@ void delta_free(struct delta *delta)
 	memset(delta, 0, sizeof(*delta));
 }
 
-/* Compare one chunk; the run before may be continued. */
-static int add_chunk(struct delta *delta, const struct area *area, diff_kernel *compare,
-		     size_t from, size_t length)
+/* The words of one chunk that the masks name, and what is left of the area after
+ * its last whole block; the run before may be continued. */
+static int add_chunk(struct delta *delta, const struct area *area, size_t from, size_t whole,
+		     size_t rest, const uint64_t *masks)
 {
 	struct diff_output out = { .area = area->layout.id };
-	size_t whole = length & ~(size_t)63, rest = length - whole;
 	int result = delta_reserve(delta, DIFF_CHUNK_RUNS + 1, DIFF_CHUNK);
 
 	if (result)
 		return result;
 	out.run = delta->list + delta->runs_count;
 	out.bytes = delta->bytes + delta->bytes_count;
-	compare(area->memory + from, area->twin + from, from, whole, &out);
+	diff_emit(area->memory + from, from, masks, DIFF_MASKS(whole), &out);
 	if (rest)
 		diff_words(area->memory + from + whole, area->twin + from + whole, from + whole,
 			   rest, &out);
@@ -108,6 +108,28 @@ static int add_chunk(struct delta *delta, const struct area *area, diff_kernel *
 	return 0;
 }
 
+/* Compare first and look afterwards at what differs, so that the comparison
+ * goes on at the speed of the caches whatever it finds. */
+static int add_stretch(struct delta *delta, const struct area *area, diff_kernel *differ,
+		       size_t from, size_t length)
+{
+	uint64_t masks[DIFF_MASKS(DIFF_STRETCH)];
+	size_t whole = length & ~(size_t)63, rest = length - whole;
+	uint32_t chunks = differ(area->memory + from, area->twin + from, whole, masks);
+	int result = 0;
+
+	if (rest)
+		chunks |= 1u << whole / DIFF_CHUNK;
+	for (; chunks && !result; chunks &= chunks - 1) {
+		unsigned int i = (unsigned int)__builtin_ctz(chunks);
+		size_t at = (size_t)i * DIFF_CHUNK, left = whole - at;
+
+		result = add_chunk(delta, area, from + at, left < DIFF_CHUNK ? left : DIFF_CHUNK,
+				   left < DIFF_CHUNK ? rest : 0, masks + at / DIFF_MASK_BYTES);
+	}
+	return result;
+}
+
 int delta_add_words(struct delta *delta, const struct area *area, const struct extents *extents)
 {
 	size_t i, at, length;
@@ -115,19 +137,14 @@ int delta_add_words(struct delta *delta, const struct area *area, const struct e
 
 	for (i = 0; i < extents->count && !result; i++) {
 		const struct extent *e = &extents->items[i];
-		const struct diff_kernels *kernels = diff_kernels_for(e->to - e->from);
+		diff_kernel *differ = diff_kernels_for(e->to - e->from)->differ;
 
 		for (at = e->from; at < e->to && !result; at += length) {
-			/* Most of a large extent may be equal: skip that
-			 * without making room for its delta. */
-			at += kernels->equal(area->memory + at, area->twin + at,
-					     (e->to - at) & ~(size_t)63);
-			/* Up to the end of the page, to count pages. */
-			length = DIFF_CHUNK - at % DIFF_CHUNK;
+			/* Chunks are pages of the area, to count them. */
+			length = at % DIFF_CHUNK ? DIFF_CHUNK - at % DIFF_CHUNK : DIFF_STRETCH;
 			if (length > e->to - at)
 				length = e->to - at;
-			if (length)
-				result = add_chunk(delta, area, kernels->chunk, at, length);
+			result = add_stretch(delta, area, differ, at, length);
 		}
 	}
 	return result;
