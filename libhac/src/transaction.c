@@ -246,8 +246,9 @@ static bool is_quiet(hac *h)
 
 	if (h->drops_count)
 		return false;
-	for (i = 0; i < h->areas_count; i++)
-		if (!area_is_quiet(h->areas[i]))
+	/* Backwards: what the last harvest looked at last is in the caches. */
+	for (i = h->areas_count; i > 0; i--)
+		if (!area_is_quiet(h->areas[i - 1]))
 			return false;
 	return true;
 }
