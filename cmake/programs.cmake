@@ -26,3 +26,32 @@ function(hac_programs folder group)
 endfunction()
 hac_programs(examples/c examples)
 hac_programs(microbench microbench)
+
+# Run inside the patched Xen by tests/xen/run, and skipped elsewhere.
+add_custom_target(xen-tests)
+file(GLOB HAC_XEN_TESTS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/xen/xen_*.c)
+foreach(file ${HAC_XEN_TESTS})
+	cmake_path(GET file STEM name)
+	add_executable(${name} ${file})
+	target_link_libraries(${name} PRIVATE hac_internal hac_flags)
+	set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY xen)
+	add_dependencies(xen-tests ${name})
+endforeach()
+
+# Without a C library, so that the 32-bit one needs nothing but the compiler.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT HAC_SANITIZE)
+	foreach(bits 64 32)
+		set(fuzz ${PROJECT_BINARY_DIR}/xen/fuzz${bits})
+		add_custom_command(
+			OUTPUT ${fuzz}
+			COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/xen
+			COMMAND ${CMAKE_C_COMPILER} -m${bits} -O2 -g -Wall -Wextra -ffreestanding -nostdlib
+				-static -fno-pie -no-pie -fno-stack-protector
+				-I${HAC_XEN_INCLUDE_DIR} ${PROJECT_SOURCE_DIR}/tests/xen/fuzz.c -o ${fuzz}
+			DEPENDS ${PROJECT_SOURCE_DIR}/tests/xen/fuzz.c
+				${HAC_XEN_INCLUDE_DIR}/arch-x86/hac.h
+			VERBATIM)
+		add_custom_target(fuzz${bits} DEPENDS ${fuzz})
+		add_dependencies(xen-tests fuzz${bits})
+	endforeach()
+endif()
