@@ -5,8 +5,6 @@
 #include <xen/nospec.h>
 #include <xen/xmalloc.h>
 
-#include <asm/uaccess.h>
-
 #include "private.h"
 
 /* Addresses of processes, of whatever width. */

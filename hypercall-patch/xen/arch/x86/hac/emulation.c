@@ -9,8 +9,6 @@
  * in a later report than its entry, and none is without one.
  */
 
-#include <asm/uaccess.h>
-
 #include "private.h"
 
 #define INSTRUCTION_MAX 15
@@ -105,11 +103,11 @@ static bool perform(struct hac_area *area, const struct hac_store *store)
     l1e = l1e_read_atomic(pl1e + hac_slot_of(store->address));
     unmap_domain_page(pl1e);
 
-    if ( mfn_eq(region->table, table) && hac_trusts_marks(area) &&
+    if ( hac_may_open(region, table) &&
          (l1e_get_flags(l1e) & (_PAGE_PRESENT | _PAGE_RW | _PAGE_HAC)) ==
          (_PAGE_PRESENT | _PAGE_HAC) )
     {
-        target = hac_hold_writable(area->domain, l1e);
+        target = hac_hold_writable(l1e);
         if ( target )
         {
             memory = map_domain_page(l1e_get_mfn(l1e));
@@ -209,23 +207,9 @@ static bool cf_check emulation_fault(struct hac_area *area, unsigned long addr,
     return opened;
 }
 
-static bool cf_check emulation_is_touched(const struct hac_region *region)
-{
-    return hac_tracking.is_touched(region);
-}
-
-static unsigned int cf_check emulation_collect(struct hac_region *region,
-                                               l1_pgentry_t *table,
-                                               unsigned int slot,
-                                               struct hac_harvest *h)
-{
-    return hac_tracking.collect(region, table, slot, h);
-}
-
 const struct hac_handler hac_emulation = {
     .fault = emulation_fault,
-    .is_touched = emulation_is_touched,
-    .collect = emulation_collect,
+    .collect = hac_collect_dirty,
 };
 
 /*

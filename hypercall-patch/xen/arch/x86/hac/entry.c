@@ -73,13 +73,11 @@ bool hac_entry_close(const struct hac_region *region, l1_pgentry_t *pl1e,
     return true;
 }
 
-struct page_info *hac_hold_writable(const struct domain *d, l1_pgentry_t l1e)
+struct page_info *hac_hold_writable(l1_pgentry_t l1e)
 {
-    struct page_info *page = own_page(d, l1e);
+    /* It has a mark, so it was the domain's own page when it was closed. */
+    struct page_info *page = l1e_get_page(l1e);
     unsigned long type;
-
-    if ( !page )
-        return NULL;
 
     /* Not by failing get_page_type(), which would complain on the console. */
     type = ACCESS_ONCE(page->u.inuse.type_info);
@@ -93,7 +91,7 @@ bool hac_entry_open(const struct hac_region *region, l1_pgentry_t *pl1e)
 {
     l1_pgentry_t l1e = l1e_read_atomic(pl1e);
 
-    if ( !hac_hold_writable(region->area->domain, l1e) )
+    if ( !hac_hold_writable(l1e) )
         return false;
 
     l1e_remove_flags(l1e, _PAGE_HAC);

@@ -34,6 +34,7 @@
 #include <asm/flushtlb.h>
 #include <asm/hac.h>
 #include <asm/paging.h>
+#include <asm/uaccess.h>
 
 #define REGION_SHIFT L2_PAGETABLE_SHIFT
 #define REGION_PAGES L1_PAGETABLE_ENTRIES
@@ -67,9 +68,6 @@ struct hac_handler {
      */
     void (*prepare)(struct hac_area *area);
 
-    /* Is there anything to do in this region? */
-    bool (*is_touched)(const struct hac_region *region);
-
     /*
      * Go through the entries of a region from `slot` on, under page_lock() of
      * its table: report what was written and watch it again. Returns the slot
@@ -84,6 +82,10 @@ struct hac_handler {
 };
 
 extern const struct hac_handler hac_tracking, hac_emulation, hac_scan;
+
+/* `collect` of the handlers that keep entries read-only. */
+unsigned int hac_collect_dirty(struct hac_region *region, l1_pgentry_t *table,
+                               unsigned int slot, struct hac_harvest *h);
 
 struct hac_area {
     struct rcu_head rcu;
@@ -188,8 +190,8 @@ bool hac_entry_close(const struct hac_region *region, l1_pgentry_t *pl1e,
                      bool ours);
 /* Give back what hac_entry_close() took. */
 bool hac_entry_open(const struct hac_region *region, l1_pgentry_t *pl1e);
-/* The page of an entry with a PGT_writable_page reference, or NULL. */
-struct page_info *hac_hold_writable(const struct domain *d, l1_pgentry_t l1e);
+/* The page of a marked entry with a PGT_writable_page reference, or NULL. */
+struct page_info *hac_hold_writable(l1_pgentry_t l1e);
 
 /* ---- area.c, transaction.c ---- */
 
@@ -212,8 +214,18 @@ bool hac_copy_out(unsigned long to, const void *from, unsigned int bytes);
 
 /* ---- region.c ---- */
 
-/* The L1 table that maps the region in the running address space. */
-mfn_t hac_find_table(const struct hac_region *region);
+/* The L1 table at an entry of the running address space's linear L2 table. */
+static inline mfn_t hac_read_table(const l2_pgentry_t *pl2e)
+{
+    l2_pgentry_t l2e;
+
+    if ( get_unsafe(l2e, pl2e) ||
+         (l2e_get_flags(l2e) & (_PAGE_PRESENT | _PAGE_PSE)) != _PAGE_PRESENT )
+        return INVALID_MFN;
+
+    return l2e_get_mfn(l2e);
+}
+
 /*
  * The table of the region, locked and mapped; or NULL, if it has none. One that
  * was exchanged (munmap, mremap) is found here, and all its pages are dirty.
@@ -323,10 +335,27 @@ static inline void hac_mark_dirty(struct hac_region *region, unsigned int slot)
     region->touched = true;
 }
 
-/* May Xen open what is marked as closed by Xen? */
+/* Has a call anything to do here? */
+static inline bool hac_is_touched(const struct hac_region *region)
+{
+    return region->touched || region->accessed ||
+           (region->unwatched && !mfn_eq(region->table, INVALID_MFN));
+}
+
+/* Nothing was copied since all marks were looked at. */
 static inline bool hac_trusts_marks(const struct hac_area *area)
 {
     return ACCESS_ONCE(area->copies) == area->copies_seen;
+}
+
+/*
+ * Are marks in this table Xen's own, all of them? Not before its entries were
+ * gone through, which takes off marks that are there. The table is locked.
+ */
+static inline bool hac_may_open(const struct hac_region *region, mfn_t table)
+{
+    return mfn_eq(region->table, table) && !region->unwatched &&
+           hac_trusts_marks(region->area);
 }
 
 #endif /* __X86_HAC_PRIVATE_H__ */

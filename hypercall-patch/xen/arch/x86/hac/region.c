@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Regions: finding, locking and opening entries of the tables of an area. */
 
-#include <asm/uaccess.h>
-
 #include "private.h"
-
-mfn_t hac_find_table(const struct hac_region *region)
-{
-    l2_pgentry_t l2e;
-
-    if ( get_unsafe(l2e, &__linear_l2_table[
-                        l2_linear_offset(hac_region_base(region))]) ||
-         (l2e_get_flags(l2e) & (_PAGE_PRESENT | _PAGE_PSE)) != _PAGE_PRESENT )
-        return INVALID_MFN;
-
-    return l2e_get_mfn(l2e);
-}
 
 /* The page of an L1 table of the domain, locked; or NULL. */
 static struct page_info *lock_l1(const struct domain *d, mfn_t table)
@@ -63,7 +49,8 @@ static void give_up_table(struct hac_region *region)
 
 l1_pgentry_t *hac_lock_table(struct hac_region *region)
 {
-    mfn_t table = hac_find_table(region);
+    mfn_t table = hac_read_table(&__linear_l2_table[
+                      l2_linear_offset(hac_region_base(region))]);
 
     if ( !mfn_eq(region->table, table) )
         give_up_table(region);
@@ -102,7 +89,7 @@ bool hac_open_page(struct hac_area *area, unsigned long addr)
     if ( !page_lock(page) )
         return false;
 
-    if ( mfn_eq(region->table, table) && hac_trusts_marks(area) )
+    if ( hac_may_open(region, table) )
     {
         pl1e = map_domain_page(table);
         pl1e += slot;

@@ -15,8 +15,6 @@
  * bit is cleared and before the entries below are read.
  */
 
-#include <asm/uaccess.h>
-
 #include "private.h"
 
 static bool cf_check scan_fault(struct hac_area *area, unsigned long addr,
@@ -106,11 +104,6 @@ static void cf_check scan_prepare(struct hac_area *area)
     spin_unlock(&hd->scan_lock);
 }
 
-static bool cf_check scan_is_touched(const struct hac_region *region)
-{
-    return region->accessed || region->touched || region->unwatched;
-}
-
 static unsigned int cf_check scan_collect(struct hac_region *region,
                                           l1_pgentry_t *table,
                                           unsigned int slot,
@@ -183,7 +176,6 @@ static void cf_check scan_restore(struct hac_region *region,
 const struct hac_handler hac_scan = {
     .fault = scan_fault,
     .prepare = scan_prepare,
-    .is_touched = scan_is_touched,
     .collect = scan_collect,
     .restore = scan_restore,
 };

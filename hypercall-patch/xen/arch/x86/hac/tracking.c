@@ -13,12 +13,6 @@ static bool cf_check tracking_fault(struct hac_area *area, unsigned long addr,
     return hac_open_page(area, addr);
 }
 
-static bool cf_check tracking_is_touched(const struct hac_region *region)
-{
-    return region->touched ||
-           (region->unwatched && mfn_valid(region->table));
-}
-
 /* Watch an entry. False: it can't be, and counts as written for ever. */
 static bool watch(struct hac_region *region, l1_pgentry_t *table,
                   unsigned int slot, struct hac_harvest *h)
@@ -36,7 +30,7 @@ static bool watch(struct hac_region *region, l1_pgentry_t *table,
             return false;
         hac_note_flush(h, region, slot);
     }
-    else if ( (flags & _PAGE_HAC) && !hac_trusts_marks(region->area) )
+    else if ( (flags & _PAGE_HAC) && region->unwatched )
     {
         l1e_remove_flags(l1e, _PAGE_HAC);
         hac_entry_set(region, &table[slot], l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
@@ -45,10 +39,9 @@ static bool watch(struct hac_region *region, l1_pgentry_t *table,
     return true;
 }
 
-static unsigned int cf_check tracking_collect(struct hac_region *region,
-                                              l1_pgentry_t *table,
-                                              unsigned int slot,
-                                              struct hac_harvest *h)
+unsigned int cf_check hac_collect_dirty(struct hac_region *region,
+                                        l1_pgentry_t *table, unsigned int slot,
+                                        struct hac_harvest *h)
 {
     const unsigned int first = hac_first_slot(region);
     const unsigned int end = hac_end_slot(region);
@@ -85,8 +78,7 @@ static unsigned int cf_check tracking_collect(struct hac_region *region,
 
 const struct hac_handler hac_tracking = {
     .fault = tracking_fault,
-    .is_touched = tracking_is_touched,
-    .collect = tracking_collect,
+    .collect = hac_collect_dirty,
 };
 
 /*

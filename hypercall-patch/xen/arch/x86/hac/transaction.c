@@ -54,39 +54,36 @@ static void give_back(struct hac_region *region, const struct hac_harvest *h)
 static long walk(struct hac_area *area, unsigned long pages, unsigned int max,
                  struct hac_harvest *h)
 {
-    unsigned int page = area->cursor, total = 0;
     unsigned long first = hac_page_of(area->regions, 0);
+    unsigned int page = area->cursor, total = 0;
+    unsigned int slot = (page - first) % REGION_PAGES;
+    struct hac_region *region = &area->regions[(page - first) / REGION_PAGES];
+    const l2_pgentry_t *pl2e = &__linear_l2_table[
+                                   l2_linear_offset(hac_region_base(region))];
+    const struct hac_region *end = area->regions + area->regions_count;
 
-    h->walked_all = false;
-    while ( page < area->pages )
+    for ( ; region < end; region++, pl2e++, slot = 0 )
     {
-        struct hac_region *region = &area->regions[(page - first) /
-                                                   REGION_PAGES];
-        unsigned int slot = (page - first) % REGION_PAGES;
-        bool lost = !mfn_eq(region->table, hac_find_table(region));
+        if ( mfn_eq(region->table, hac_read_table(pl2e)) &&
+             !hac_is_touched(region) )
+            continue;
 
-        if ( lost || area->handler->is_touched(region) )
+        h->count = 0;
+        h->room = min(max - total, REGION_PAGES + 0U);
+        slot = collect(region, slot, h);
+        if ( h->count &&
+             !hac_copy_out(pages + total * 4UL, h->pages, h->count * 4) )
         {
-            h->count = 0;
-            h->room = min(max - total, REGION_PAGES + 0U);
-            slot = collect(region, slot, h);
-            if ( h->count &&
-                 !hac_copy_out(pages + total * 4UL, h->pages, h->count * 4) )
-            {
-                if ( !h->peek )
-                    give_back(region, h);
-                return -EFAULT;
-            }
-            total += h->count;
+            if ( !h->peek )
+                give_back(region, h);
+            return -EFAULT;
         }
-        else
-            slot = REGION_PAGES;
-        page = hac_page_of(region, slot);
+        total += h->count;
         if ( slot < REGION_PAGES )
             break;
     }
-    h->walked_all = page >= area->pages;
-    area->cursor = page;
+    h->walked_all = region == end;
+    area->cursor = h->walked_all ? area->pages : hac_page_of(region, slot);
 
     return total;
 }
