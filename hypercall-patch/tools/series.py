@@ -97,7 +97,8 @@ def layer(work: Path) -> tuple[str, Layer]:
 def _layer(work: Path) -> Layer:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    series, names = patches(), set()
+    series = patches()
+    names: set[str] = set()
     for patch in series:
         names.update(name for name in _touched(patch) if (places.PRISTINE / name).is_file())
     for name in names:
