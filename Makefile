@@ -37,6 +37,12 @@ test-crash: setup	## kill writers a thousand times and check what is left
 bench: setup	## run the benchmarks into build/bench.json
 	$(PYTHON) -m microbench bench --json $(HAC_BUILD)/bench.json
 
+xen:	## fetch, patch and build the hypervisors (hypercall-patch/)
+	@hypercall-patch/build
+
+bench-xen: setup xen	## count the instructions of the engines over Xen into build/bench-xen.json
+	$(PYTHON) -m microbench xen --json $(HAC_BUILD)/bench-xen.json
+
 lint: setup	## check style, types, licence lines and the header
 	@$(PYTHON) scripts/lint
 
@@ -47,5 +53,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test test-c test-py test-sanitize test-crash bench lint format clean
+.PHONY: help setup build demo test test-c test-py test-sanitize test-crash bench xen bench-xen lint format clean
 .NOTPARALLEL:

@@ -10,7 +10,6 @@ import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from microbench import machine
