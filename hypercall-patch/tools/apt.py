@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from . import places
-from .steps import MISSING, NO_APT, Failed, run, say, step
+from . import host, places
+from .host import KEYRING
+from .steps import NO_APT, Failed, run, say, step
 
 MIRROR = "http://deb.debian.org/debian"
 SUITE = "bookworm"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 KERNEL = "linux-image-amd64"  # depends on the real one; the cloud kernel has neither Xen nor 9p
 HYPERVISOR = "xen-hypervisor-4.17-amd64"  # what we call unpatched
@@ -48,10 +48,7 @@ class Fetched:
 
 
 def _configure() -> Path:
-    if not shutil.which("apt-get"):
-        raise Failed("there is no apt-get: the source of Xen can be had by apt only", MISSING)
-    if not KEYRING.exists():
-        raise Failed(f"{KEYRING} is missing; install debian-archive-keyring", MISSING)
+    host.ready(host.FETCHING)
     for folder in ("lists/partial", "cache/archives/partial", "state", "empty"):
         (places.APT / folder).mkdir(parents=True, exist_ok=True)
     (places.APT / "status").touch()

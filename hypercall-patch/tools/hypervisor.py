@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from . import apt, places, series
-from .steps import MISSING, NO_BUILD, Failed, alone, run, say, step
+from . import apt, host, places, series
+from .steps import NO_BUILD, Failed, alone, run, say, step
 
 KEPT = 8  # results of each variant
 
@@ -56,18 +56,6 @@ def find(name: str) -> Path:
     return found
 
 
-def check_host() -> None:
-    """Everything that compiling Xen needs is there, or Failed names it."""
-    needed = {"gcc": "gcc", "make": "make", "bison": "bison", "flex": "flex"}
-    needed |= {"patch": "patch", "dpkg-source": "dpkg-dev", "xz": "xz-utils"}
-    missing = [package for tool, package in needed.items() if not shutil.which(tool)]
-    if missing:
-        raise Failed(
-            f"missing: {' '.join(missing)}; run: sudo apt-get install -y {' '.join(missing)}",
-            MISSING,
-        )
-
-
 def build(names: list[str]) -> list[Path]:
     """See to it that these variants are there; their files."""
     with alone():
@@ -80,7 +68,7 @@ def _build(variant: Variant) -> Path:
         os.utime(done.parent)
         return done
     if variant.fragments:
-        check_host()
+        host.ready(host.COMPILING)
         patch, layer = series.layer(places.BUILD / "layer")
         done = result(variant, patch)
     new = done.parent.with_suffix(".new")
