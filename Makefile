@@ -34,6 +34,9 @@ test-sanitize: setup	## run the C tests under ASan and UBSan, then under TSan
 test-crash: setup	## kill writers a thousand times and check what is left
 	@HAC_CRASH_ROUNDS=$${HAC_CRASH_ROUNDS:-1000} $(PYTHON) scripts/run-parts crash
 
+test-xen: setup	## run the tests inside the patched Xen, under QEMU (15 minutes)
+	@$(PYTHON) scripts/run-parts xen
+
 bench: setup	## run the benchmarks into build/bench.json
 	$(PYTHON) -m microbench bench --json $(HAC_BUILD)/bench.json
 
@@ -53,5 +56,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test test-c test-py test-sanitize test-crash bench xen bench-xen lint format clean
+.PHONY: help setup build demo test test-c test-py test-sanitize test-crash test-xen bench xen bench-xen lint format clean
 .NOTPARALLEL:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Random programs under every engine, against a model in plain Python.
 
-HAC_TEST_PROFILE says how many: quick (15 s), default (a minute), long. Runs are
-the same each time unless HAC_TEST_SEED is set.
+HAC_TEST_PROFILE says how many: quick (15 s), default (a minute), long, or emulated
+(a tenth, for tests/xen); HAC_TEST_ENGINES under which engines. Runs are the same
+each time unless HAC_TEST_SEED is set.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 
 import pyhac
 
-ENGINES = [engine for engine in pyhac.engines() if engine.available]
-PROFILES = {"quick": (50, 40), "default": (160, 50), "long": (3000, 80)}
+CHOSEN = os.environ.get("HAC_TEST_ENGINES", "").split()
+ENGINES = [e for e in pyhac.engines() if e.available and (not CHOSEN or e.name in CHOSEN)]
+PROFILES = {"quick": (50, 40), "default": (160, 50), "long": (3000, 80), "emulated": (16, 50)}
 EXAMPLES, STEPS = PROFILES[os.environ.get("HAC_TEST_PROFILE", "default")]
 SEED = os.environ.get("HAC_TEST_SEED")
 RECORD = np.dtype([("open", "<i4"), ("price", "<f8"), ("flag", "u1")])

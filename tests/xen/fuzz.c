@@ -14,7 +14,7 @@
 #include <arch-x86/hac.h>
 
 #define PAGE 4096ul
-#define PAGES 600ul
+#define PAGES 200ul
 #define GUARD 0xa5u
 
 /* ------------------------------------------------- system calls, by hand -- */
@@ -130,6 +130,7 @@ static __attribute__((noreturn)) void leave(int code)
 
 static uint32_t seed = 1; /* 32 bits, so that both widths do the same */
 static unsigned char *memory, *buffer, *guard;
+static bool closed; /* some of memory is read-only */
 
 static uint32_t some(void)
 {
@@ -267,10 +268,11 @@ static void disturb(void)
 
 	switch (below(12)) {
 	case 0:
-		sys(SYS_mprotect, (long)at, n * (long)PAGE, 1, 0, 0, 0);
-		break;
 	case 1:
-		sys(SYS_mprotect, (long)memory, PAGES * PAGE, 3, 0, 0, 0);
+		if (below(4))
+			break;
+		sys(SYS_mprotect, (long)at, n * (long)PAGE, 1, 0, 0, 0);
+		closed = true;
 		break;
 	case 2:
 		sys(SYS_madvise, (long)at, n * (long)PAGE, 4, 0, 0, 0); /* DONTNEED */
@@ -294,12 +296,13 @@ static void disturb(void)
 	}
 }
 
-/* The kernel writes for us: it fails where we would fault. */
 static void write_some(void)
 {
 	unsigned int n = below(5);
 
-	sys(SYS_mprotect, (long)memory, PAGES * PAGE, 3, 0, 0, 0);
+	if (closed)
+		sys(SYS_mprotect, (long)memory, PAGES * PAGE, 3, 0, 0, 0);
+	closed = false;
 	while (n--) {
 		unsigned char *to = memory + below(PAGES * PAGE - 8);
 
