@@ -347,8 +347,9 @@ static int peek_range(struct area *area, const struct tracker *tracker, const st
 			return result;
 		if (count)
 			first = tracker->pages[count - 1] + 1;
+		else if (!range->log && second > first)
+			first = second; /* as far as this call looked */
 		else if (found & HAC_XEN_MORE)
-			/* Further than one call looks there may be some. */
 			return extents_add(out, range->from + (size_t)first * PAGE_BYTES,
 					   range->to < area->tail ? range->to : area->tail);
 	} while (found & HAC_XEN_MORE && first < (range->to - range->from) / PAGE_BYTES);
