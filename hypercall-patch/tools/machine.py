@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -108,13 +109,21 @@ def _qemu(request: Request, folder: Path) -> list[str]:
     return words + request.qemu_options
 
 
+def _forget_old() -> None:
+    """Another boot may do the same at this moment."""
+    ages: list[tuple[float, Path]] = []
+    for path in places.BOOTS.iterdir():
+        with suppress(FileNotFoundError):
+            ages.append((path.stat().st_mtime, path))
+    for modified, path in sorted(ages)[:-KEPT]:
+        if time.time() - modified > 3600:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _prepare(request: Request) -> Path:
     """A folder for this boot alone; those of the last boots stay for whoever wants to read logs."""
     places.BOOTS.mkdir(parents=True, exist_ok=True)
-    old = sorted(places.BOOTS.iterdir(), key=lambda path: path.stat().st_mtime)
-    for path in old[:-KEPT]:
-        if time.time() - path.stat().st_mtime > 3600:
-            shutil.rmtree(path, ignore_errors=True)
+    _forget_old()
     stamp = time.strftime("%H%M%S-")
     folder = Path(tempfile.mkdtemp(prefix=stamp, dir=places.BOOTS))
     files = guest.make()
