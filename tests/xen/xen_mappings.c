@@ -236,8 +236,13 @@ static void moved_tables(void)
 	memset(to, 2, bytes);
 	CHECK(mmap(p, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 		   0) == p);
+	/* Every other page is the one of zeros first: there, and read-only. */
+	for (i = 0; i < bytes; i += 14 * PAGE)
+		CHECK_IS(p[i], 0);
 	for (i = 0; i < bytes; i += 7 * PAGE)
 		p[i] = 3;
+	for (i = 0; i < bytes; i += 7 * PAGE)
+		CHECK_MSG(p[i] == 3, "%s: a store went elsewhere", handler_names[handler]);
 	take(&t);
 	for (i = 0; i < bytes / PAGE; i += 7)
 		CHECK_MSG(reported(&t, (uint32_t)i), "page %zu", i);
