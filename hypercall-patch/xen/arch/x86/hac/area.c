@@ -80,7 +80,7 @@ static struct hac_area *create(const struct hac_xen_area *request)
     area->emulation.entries = request->log_entries / 2;
     area->regions_count = count;
     /* Marks that an earlier area left are worth nothing. */
-    area->copies = 1;
+    area->copies = area->copies_closed = 1;
     for ( i = 0; i < count; i++ )
     {
         area->regions[i].area = area;
@@ -154,12 +154,15 @@ static bool restore_some(struct hac_area *area)
         struct hac_region *region = &area->regions[i];
         l1_pgentry_t *table;
         unsigned int slot;
+        bool busy;
 
         if ( find_first_bit(region->cleared, REGION_PAGES) >= REGION_PAGES )
             continue;
         if ( !work-- )
             return false;
-        table = hac_lock_table(region);
+        table = hac_lock_table(region, &busy);
+        if ( busy )
+            return false;
         for_each_set_bit ( slot, region->cleared, REGION_PAGES )
             area->handler->restore(region, table, slot);
         if ( table )

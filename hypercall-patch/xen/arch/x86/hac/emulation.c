@@ -103,7 +103,7 @@ static bool perform(struct hac_area *area, const struct hac_store *store)
     l1e = l1e_read_atomic(pl1e + hac_slot_of(store->address));
     unmap_domain_page(pl1e);
 
-    if ( hac_may_open(region, table) &&
+    if ( hac_may_open(region, table, store->address) &&
          (l1e_get_flags(l1e) & (_PAGE_PRESENT | _PAGE_RW | _PAGE_HAC)) ==
          (_PAGE_PRESENT | _PAGE_HAC) )
     {
@@ -134,8 +134,9 @@ static bool copy_entry(unsigned long to, const struct hac_xen_store *entry)
            !__put_guest(from[2], words + 2);
 }
 
-/* An entry of the log, or none is left. */
-static bool log_store(struct hac_area *area, const struct hac_store *store)
+/* Where the log takes an entry; 0: it takes none. */
+static unsigned long log_store(struct hac_area *area,
+                               const struct hac_store *store)
 {
     const struct hac_xen_store entry = {
         .address = store->address,
@@ -149,13 +150,22 @@ static bool log_store(struct hac_area *area, const struct hac_store *store)
     {
         /* Far from overflowing, however many more try. */
         area->emulation.used = area->emulation.entries;
-        return false;
+        return 0;
     }
     if ( area->emulation.second )
         i += area->emulation.entries;
     to += i * sizeof(entry);
 
-    return copy_entry(to, &entry);
+    return copy_entry(to, &entry) ? to : 0;
+}
+
+/* The store was not done after all: an entry that is to be ignored. */
+static void unlog(unsigned long at)
+{
+    struct hac_xen_store __user *entry = (struct hac_xen_store __user *)at;
+
+    /* Where it was written a moment ago; if not now, it stays in the log. */
+    (void)__put_guest(0, &entry->width);
 }
 
 enum outcome { DONE, AGAIN, OPEN };
@@ -164,13 +174,19 @@ static enum outcome emulate(struct hac_area *area,
                             const struct hac_store *store)
 {
     enum outcome outcome = OPEN;
+    unsigned long entry;
 
     atomic_inc(&area->emulation.under_way);
     smp_mb__after_atomic();
     if ( ACCESS_ONCE(area->emulation.draining) )
         outcome = AGAIN;
-    else if ( log_store(area, store) )
-        outcome = perform(area, store) ? DONE : OPEN;
+    else if ( (entry = log_store(area, store)) )
+    {
+        if ( perform(area, store) )
+            outcome = DONE;
+        else
+            unlog(entry);
+    }
     smp_mb__before_atomic();
     atomic_dec(&area->emulation.under_way);
 

@@ -35,13 +35,18 @@ bool hac_fault(unsigned long addr, struct cpu_user_regs *regs)
 }
 
 /* Does the new entry stand for contents that may differ from the old one's? */
-static bool is_write(l1_pgentry_t old, l1_pgentry_t new)
+static bool is_write(const struct hac_region *region, l1_pgentry_t old,
+                     l1_pgentry_t new)
 {
     unsigned int was = l1e_get_flags(old), is = l1e_get_flags(new);
 
     if ( !(was & is & _PAGE_PRESENT) )
         return (was | is) & _PAGE_PRESENT;
     if ( !mfn_eq(l1e_get_mfn(old), l1e_get_mfn(new)) )
+        return true;
+
+    /* A dirty bit that no scan has seen yet must not go unseen. */
+    if ( region->area->handler->restore && (was & ~is & _PAGE_DIRTY) )
         return true;
 
     return (is & _PAGE_RW) && !(was & _PAGE_RW);
@@ -82,7 +87,7 @@ static void distrust(struct hac_space *space)
         struct hac_area *area = rcu_dereference(space->areas[i]);
 
         if ( area )
-            area->copies++;
+            (void)arch_fetch_and_add(&area->copies, 1);
     }
 }
 
@@ -107,8 +112,7 @@ static void note_copy(struct domain *d)
                   space = rcu_dereference(space->next) )
                 distrust(space);
     rcu_read_unlock(&hac_rcu);
-    smp_wmb();
-    hd->copied = true;
+    (void)arch_fetch_and_add(&hd->copies, 1);
 }
 
 void hac_entry_update(struct domain *d, mfn_t table, l1_pgentry_t *pl1e,
@@ -117,13 +121,13 @@ void hac_entry_update(struct domain *d, mfn_t table, l1_pgentry_t *pl1e,
     struct hac_domain *hd = hac_of(d);
     unsigned int slot = slot_at(pl1e);
     struct hac_region *region;
+    l1_pgentry_t ol1e;
 
     /* Only Xen marks, and only what it has closed itself. */
     if ( (l1e_get_flags(*nl1e) & (_PAGE_PRESENT | _PAGE_HAC)) ==
          (_PAGE_PRESENT | _PAGE_HAC) )
     {
-        l1_pgentry_t ol1e = l1e_read_atomic(pl1e);
-
+        ol1e = l1e_read_atomic(pl1e);
         l1e_remove_flags(*nl1e, _PAGE_HAC);
         if ( !(l1e_get_flags(ol1e) & _PAGE_HAC) ||
              !mfn_eq(l1e_get_mfn(ol1e), l1e_get_mfn(*nl1e)) )
@@ -135,9 +139,10 @@ void hac_entry_update(struct domain *d, mfn_t table, l1_pgentry_t *pl1e,
     {
         if ( !is_mine(region, slot) )
             continue;
+        ol1e = l1e_read_atomic(pl1e);
         if ( region->area->handler->restore )
             region->area->handler->restore(region, pl1e - slot, slot);
-        if ( !is_write(l1e_read_atomic(pl1e), *nl1e) )
+        if ( !is_write(region, ol1e, *nl1e) )
             continue;
         hac_mark_dirty(region, slot);
         region->area->guest_updates++;
@@ -176,31 +181,48 @@ static void close_open_pages(struct hac_region *region)
     page_unlock(page);
 }
 
+static void close_area(struct hac_area *area)
+{
+    unsigned int i, copies = ACCESS_ONCE(area->copies);
+
+    if ( copies == area->copies_closed )
+        return;
+    for ( i = 0; i < area->regions_count; i++ )
+        close_open_pages(&area->regions[i]);
+    smp_wmb();
+    area->copies_closed = copies;
+}
+
+/* Returns when it is done, by whatever CPU, for all copies noted so far. */
 void hac_close_copied(struct domain *d)
 {
     struct hac_domain *hd = hac_of(d);
     struct hac_space *space;
-    unsigned int i, j, r;
+    unsigned int i, j, copies;
 
-    if ( likely(!ACCESS_ONCE(hd->copied)) )
+    if ( likely(ACCESS_ONCE(hd->copies) == ACCESS_ONCE(hd->copies_closed)) )
         return;
-    hd->copied = false;
-    smp_mb();
 
-    rcu_read_lock(&hac_rcu);
-    for ( i = 0; i < HAC_SPACES_HASH; i++ )
-        for ( space = rcu_dereference(hd->spaces[i]); space;
-              space = rcu_dereference(space->next) )
-            for ( j = 0; j < HAC_XEN_MAX_AREAS; j++ )
-            {
-                struct hac_area *area = rcu_dereference(space->areas[j]);
+    spin_lock(&hd->copies_lock);
+    copies = ACCESS_ONCE(hd->copies);
+    if ( copies != hd->copies_closed )
+    {
+        rcu_read_lock(&hac_rcu);
+        for ( i = 0; i < HAC_SPACES_HASH; i++ )
+            for ( space = rcu_dereference(hd->spaces[i]); space;
+                  space = rcu_dereference(space->next) )
+                for ( j = 0; j < HAC_XEN_MAX_AREAS; j++ )
+                {
+                    struct hac_area *area = rcu_dereference(space->areas[j]);
 
-                if ( area && !hac_trusts_marks(area) )
-                    for ( r = 0; r < area->regions_count; r++ )
-                        close_open_pages(&area->regions[r]);
-            }
-    rcu_read_unlock(&hac_rcu);
-    flush_tlb_mask(d->dirty_cpumask);
+                    if ( area )
+                        close_area(area);
+                }
+        rcu_read_unlock(&hac_rcu);
+        flush_tlb_mask(d->dirty_cpumask);
+        hd->copies_closed = copies;
+    }
+    spin_unlock(&hd->copies_lock);
 }
 
 /*

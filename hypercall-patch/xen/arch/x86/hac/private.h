@@ -14,6 +14,7 @@
  *
  * Locks, from the outside in:
  *   area->lock         one call at a time works on an area
+ *   hd->copies_lock    closing what was opened while the guest forked
  *   hd->scan_lock      accessed bits of L2 entries
  *   page_lock(table)   entries and bits
  *   hd->lock           spaces, areas in them, the quota
@@ -112,6 +113,7 @@ struct hac_area {
      * `copies` differs from what the last complete walk saw, Xen opens nothing.
      */
     unsigned int copies;
+    unsigned int copies_closed; /* of these, hac_close_copied() is through */
     unsigned int copies_walking;
     unsigned int copies_seen;
 
@@ -152,7 +154,10 @@ struct hac_domain {
     struct hac_space *spaces[HAC_SPACES_HASH];
     unsigned long bytes;
     unsigned int areas;
-    bool copied; /* an area's `copies` went up, and pages are still open */
+
+    spinlock_t copies_lock;
+    unsigned int copies;        /* that were noted in any area */
+    unsigned int copies_closed; /* all pages opened meanwhile are closed */
 
     spinlock_t scan_lock; /* accessed bits of L2 entries, see scan.c */
 
@@ -167,7 +172,6 @@ struct hac_harvest {
     unsigned int work;  /* entries that may still be looked at */
     bool peek;          /* change nothing */
     bool discard;       /* report nothing */
-    bool found;         /* with no room: there is something */
     bool walked_all;    /* nothing was left out for lack of room or work */
     unsigned int flush_count; /* entries that must leave the TLBs */
     unsigned long flush_addr[4];
@@ -229,8 +233,10 @@ static inline mfn_t hac_read_table(const l2_pgentry_t *pl2e)
 /*
  * The table of the region, locked and mapped; or NULL, if it has none. One that
  * was exchanged (munmap, mremap) is found here, and all its pages are dirty.
+ * busy: the table is about to go, hac_table_gone() will tell: leave the region
+ * alone until then.
  */
-l1_pgentry_t *hac_lock_table(struct hac_region *region);
+l1_pgentry_t *hac_lock_table(struct hac_region *region, bool *busy);
 void hac_unlock_table(const struct hac_region *region, l1_pgentry_t *table);
 /* Open the page of a fault. False: the guest has to look at it. */
 bool hac_open_page(struct hac_area *area, unsigned long addr);
@@ -352,10 +358,14 @@ static inline bool hac_trusts_marks(const struct hac_area *area)
  * Are marks in this table Xen's own, all of them? Not before its entries were
  * gone through, which takes off marks that are there. The table is locked.
  */
-static inline bool hac_may_open(const struct hac_region *region, mfn_t table)
+static inline bool hac_may_open(const struct hac_region *region, mfn_t table,
+                                unsigned long addr)
 {
     return mfn_eq(region->table, table) && !region->unwatched &&
-           hac_trusts_marks(region->area);
+           hac_trusts_marks(region->area) &&
+           /* mremap() may have moved the whole table elsewhere. */
+           mfn_eq(hac_read_table(&__linear_l2_table[l2_linear_offset(addr)]),
+                  table);
 }
 
 #endif /* __X86_HAC_PRIVATE_H__ */

@@ -21,43 +21,48 @@ static struct page_info *lock_l1(const struct domain *d, mfn_t table)
 }
 
 /*
- * The region's table is not, or will not for long be, the one that maps it:
- * what is in the pages is anybody's guess.
+ * The region's table no longer maps it: put back what the guest must see in it,
+ * and forget it. False: hac_table_gone() is about to do that.
  */
-static void give_up_table(struct hac_region *region)
+static bool give_up_table(struct hac_region *region)
 {
     const struct hac_area *area = region->area;
     mfn_t table = region->table;
     struct page_info *page = lock_l1(area->domain, table);
 
-    if ( page )
-    {
-        if ( area->handler->restore && mfn_eq(region->table, table) )
-        {
-            l1_pgentry_t *entries = map_domain_page(table);
-            unsigned int slot;
+    if ( !page )
+        return mfn_eq(region->table, INVALID_MFN);
 
-            for_each_set_bit ( slot, region->cleared, REGION_PAGES )
-                area->handler->restore(region, entries, slot);
-            unmap_domain_page(entries);
-        }
-        page_unlock(page);
+    if ( area->handler->restore && mfn_eq(region->table, table) )
+    {
+        l1_pgentry_t *entries = map_domain_page(table);
+        unsigned int slot;
+
+        for_each_set_bit ( slot, region->cleared, REGION_PAGES )
+            area->handler->restore(region, entries, slot);
+        unmap_domain_page(entries);
     }
-    if ( !mfn_eq(table, INVALID_MFN) )
-        hac_region_lose(region, table);
+    page_unlock(page);
+    hac_region_lose(region, table);
+
+    return true;
 }
 
-l1_pgentry_t *hac_lock_table(struct hac_region *region)
+l1_pgentry_t *hac_lock_table(struct hac_region *region, bool *busy)
 {
     mfn_t table = hac_read_table(&__linear_l2_table[
                       l2_linear_offset(hac_region_base(region))]);
 
-    if ( !mfn_eq(region->table, table) )
-        give_up_table(region);
+    *busy = false;
+    if ( !mfn_eq(region->table, INVALID_MFN) &&
+         !mfn_eq(region->table, table) && !give_up_table(region) )
+    {
+        *busy = true;
+        return NULL;
+    }
     if ( !lock_l1(region->area->domain, table) )
     {
-        /* hac_table_gone() is on its way: be done with it before. */
-        give_up_table(region);
+        *busy = !mfn_eq(region->table, INVALID_MFN);
         return NULL;
     }
 
@@ -89,7 +94,7 @@ bool hac_open_page(struct hac_area *area, unsigned long addr)
     if ( !page_lock(page) )
         return false;
 
-    if ( hac_may_open(region, table) )
+    if ( hac_may_open(region, table, addr) )
     {
         pl1e = map_domain_page(table);
         pl1e += slot;
@@ -115,10 +120,7 @@ bool hac_report(struct hac_harvest *h, const struct hac_region *region,
     if ( h->discard )
         return true;
     if ( !h->room )
-    {
-        h->found = true;
         return false;
-    }
     h->room--;
     h->pages[h->count++] = hac_page_of(region, slot);
 

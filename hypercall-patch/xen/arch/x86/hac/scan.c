@@ -11,8 +11,8 @@
  *
  * Entries below an L2 entry without the accessed bit need no look: the hardware
  * sets it on the way to a dirty bit. It may have the L2 entry cached, with the
- * bit set; so where other CPUs may run the process, they are flushed after the
- * bit is cleared and before the entries below are read.
+ * bit set; so all CPUs that may run the process are flushed after the bit is
+ * cleared and before the entries below are read.
  */
 
 #include "private.h"
@@ -80,6 +80,7 @@ static void cf_check scan_prepare(struct hac_area *area)
 {
     struct hac_domain *hd = hac_of(area->domain);
     const cpumask_t *mask = area->domain->dirty_cpumask;
+    bool cleared = false;
     unsigned int i;
 
     /* Nobody goes by bits that another call has cleared and not yet told of. */
@@ -89,11 +90,14 @@ static void cf_check scan_prepare(struct hac_area *area)
         struct hac_region *region = &area->regions[i];
 
         if ( clear_accessed(hac_region_base(region)) )
+        {
             mark_accessed(region);
+            cleared = true;
+        }
         else if ( !region->accessed )
             area->skipped += hac_end_slot(region) - hac_first_slot(region);
     }
-    if ( !cpumask_equal(mask, cpumask_of(smp_processor_id())) )
+    if ( cleared )
     {
         flush_tlb_mask(mask);
         /* What others wrote by cached entries since, nothing else tells. */

@@ -89,6 +89,7 @@ static struct hac_domain *domain_get(struct domain *d)
         return NULL;
     spin_lock_init(&hd->lock);
     spin_lock_init(&hd->scan_lock);
+    spin_lock_init(&hd->copies_lock);
     rwlock_init(&hd->tables_lock);
 
     found = cmpxchgptr(&d->arch.pv.hac, NULL, hd);

@@ -130,9 +130,11 @@ bool hac_store_decode(const struct cpu_user_regs *regs, bool code32,
     unsigned int width = 4;
     struct modrm m;
     uint8_t rex = 0, op = take(&c);
+    bool narrow = false;
 
     if ( op == 0x66 )
     {
+        narrow = true;
         width = 2;
         op = take(&c);
     }
@@ -146,7 +148,7 @@ bool hac_store_decode(const struct cpu_user_regs *regs, bool code32,
     if ( op == 0x0f )
     {
         /* movnti */
-        if ( take(&c) != 0xc3 || width == 2 )
+        if ( take(&c) != 0xc3 || narrow )
             return false;
         op = 0x89;
     }

@@ -26,8 +26,15 @@ static void flush(const struct domain *d, const struct hac_harvest *h)
 static unsigned int collect(struct hac_region *region, unsigned int slot,
                             struct hac_harvest *h)
 {
-    l1_pgentry_t *table = hac_lock_table(region);
+    bool busy;
+    l1_pgentry_t *table = hac_lock_table(region, &busy);
 
+    if ( busy )
+    {
+        /* Somebody unmaps it. All of it will be dirty in the next report. */
+        region->touched = true;
+        return REGION_PAGES;
+    }
     slot = region->area->handler->collect(region, table, slot, h);
     if ( table )
         hac_unlock_table(region, table);
@@ -38,10 +45,11 @@ static unsigned int collect(struct hac_region *region, unsigned int slot,
 /* What could not be handed over is reported again. */
 static void give_back(struct hac_region *region, const struct hac_harvest *h)
 {
-    l1_pgentry_t *table = hac_lock_table(region);
+    bool busy;
+    l1_pgentry_t *table = hac_lock_table(region, &busy);
     unsigned int i;
 
-    for ( i = 0; i < h->count; i++ )
+    for ( i = 0; !busy && i < h->count; i++ )
         hac_mark_dirty(region, h->pages[i] - hac_page_of(region, 0));
     if ( table )
         hac_unlock_table(region, table);
@@ -64,6 +72,8 @@ static long walk(struct hac_area *area, unsigned long pages, unsigned int max,
 
     for ( ; region < end; region++, pl2e++, slot = 0 )
     {
+        unsigned int from = slot;
+
         if ( mfn_eq(region->table, hac_read_table(pl2e)) &&
              !hac_is_touched(region) )
             continue;
@@ -76,7 +86,11 @@ static long walk(struct hac_area *area, unsigned long pages, unsigned int max,
         {
             if ( !h->peek )
                 give_back(region, h);
-            return -EFAULT;
+            if ( !total )
+                return -EFAULT;
+            /* What was handed over counts; the next call says -EFAULT. */
+            slot = from;
+            break;
         }
         total += h->count;
         if ( slot < REGION_PAGES )
@@ -103,7 +117,8 @@ static void begin_walk(struct hac_harvest *h, struct hac_area *area,
         unsigned int i;
 
         /* Each entry has to be looked at, and its mark taken off. */
-        area->copies_walking = ACCESS_ONCE(area->copies);
+        area->copies_walking = ACCESS_ONCE(area->copies_closed);
+        smp_rmb();
         for ( i = 0; i < area->regions_count; i++ )
             area->regions[i].unwatched = true;
     }
@@ -126,7 +141,7 @@ static bool end_walk(struct hac_harvest *h, struct hac_area *area)
 
 /* The pages that stay writable from now on. */
 static long keep_pages(struct hac_area *area, unsigned long from,
-                       struct hac_xen_keep *keep)
+                       struct hac_xen_keep *keep, unsigned int call)
 {
     unsigned int i;
 
@@ -146,7 +161,8 @@ static long keep_pages(struct hac_area *area, unsigned long from,
         if ( page >= area->pages )
             return -EINVAL;
     }
-    if ( area->cursor )
+    /* Not for a call that is repeated. */
+    if ( area->cursor && area->cursor_call == call )
         return 0;
 
     if ( area->kept )
@@ -246,7 +262,7 @@ long hac_begin(unsigned int number, unsigned long from)
         else if ( paging_mode_enabled(area->domain) )
             rc = -EBUSY;
         else
-            rc = keep_pages(area, from, &keep);
+            rc = keep_pages(area, from, &keep, HAC_XEN_begin);
         if ( !rc )
             rc = discard(area, HAC_XEN_begin);
         if ( !rc )
@@ -293,10 +309,7 @@ static long harvest(struct hac_area *area, unsigned long pages,
     rc = walk(area, pages, max, &h);
     through = end_walk(&h, area);
     if ( rc < 0 )
-    {
-        area->cursor = 0;
         return rc;
-    }
 
     *second = take_log(area, through, &partial);
     if ( partial )
@@ -330,10 +343,13 @@ static long peek(struct hac_area *area, unsigned long pages, unsigned int max,
         area->handler->prepare(area);
     area->cursor = page;
     rc = walk(area, pages, max, &h);
+    page = area->cursor;
     area->cursor = cursor;
     if ( rc < 0 )
         return rc;
     *second = take_log(area, false, &partial);
+    if ( !area->emulation.entries )
+        *second = page;
     if ( partial )
         rc |= HAC_XEN_PARTIAL_LOG;
     if ( !h.walked_all )
@@ -381,7 +397,7 @@ long hac_end(unsigned int number, unsigned long pages, unsigned int max,
             rc = peek(area, 0, 0, 0, second);
         else
         {
-            rc = next ? keep_pages(area, extra, &keep) : 0;
+            rc = next ? keep_pages(area, extra, &keep, HAC_XEN_next) : 0;
             if ( !rc )
                 rc = harvest(area, pages, max, next, second);
         }

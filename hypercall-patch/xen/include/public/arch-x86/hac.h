@@ -80,17 +80,21 @@
  * end(uint32_t number, uint32_t *pages, uint32_t max, uint32_t flags)
  * Result: how many pages, at most max (and HAC_XEN_CHUNK), Xen wrote to
  * `pages`: pages of the area that were written, in ascending order, each once.
- * HAC_XEN_MORE: there are more; repeat the same call for the others. The
- * transaction ends with the call that does not say HAC_XEN_MORE. With max 0
- * nothing is taken, and HAC_XEN_MORE tells whether any page would be.
+ * HAC_XEN_MORE: there may be more; repeat the same call. The transaction ends
+ * with the call that does not say HAC_XEN_MORE. With max 0 nothing is taken, and
+ * the result is 0 if no page was written, else HAC_XEN_MORE (which may be wrong
+ * for HAC_XEN_SCAN).
  * Second result, HAC_XEN_EMULATION: the number of entries in the log, in the
  * half that HAC_XEN_SECOND_HALF tells. They are taken by the call that does not
  * say HAC_XEN_MORE (and has max > 0).
  * flags: HAC_XEN_PEEK: nothing is taken and nothing watched anew, so that
- * another call reports it all again. The fifth argument is then the first page
- * of interest: to see beyond max, repeat with the last page seen + 1.
+ * another call reports it all again. The fifth argument is the first page of
+ * interest: after HAC_XEN_MORE go on with the last page seen + 1 or, where no
+ * page was seen or the area has no log, with the second result.
  * -ENOENT  no transaction is open
- * -EFAULT  `pages` cannot be written; what was taken is reported again
+ * -EFAULT  `pages` cannot be written now: absent, or shared after a fork. Write
+ *          to it and repeat; what was taken by this call is reported again
+ * -EBUSY   the domain runs on shadow page tables; nothing was watched
  */
 #define HAC_XEN_end 4
 
