@@ -250,14 +250,14 @@ static void cycles(unsigned long count)
 	unsigned long i;
 
 	for (i = 0; i < count; i++) {
-		pid_t child = i % 4 ? vfork() : fork();
+		pid_t child = i % 2 ? vfork() : fork();
 
 		CHECK(child >= 0);
-		if (!child && i % 4)
-			execl("/proc/self/exe", "xen_processes", "cycle", i % 2 ? "" : "exec",
+		if (!child && i % 2)
+			execl("/proc/self/exe", "xen_processes", "cycle", i % 4 == 1 ? "" : "exec",
 			      (char *)NULL);
 		if (!child) {
-			handler = (uint32_t)(i / 4 % HAC_XEN_HANDLERS);
+			handler = (uint32_t)(i / 2 % HAC_XEN_HANDLERS);
 			die(i % 8 ? "exit" : "kill");
 		}
 		must_end(child, i % 8 ? 0 : SIGKILL);

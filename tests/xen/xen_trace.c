@@ -9,7 +9,7 @@
 #include <signal.h>
 
 #define PAGES 700u /* more than one page table */
-#define ROUNDS 300
+#define ROUNDS 150
 
 static struct {
 	unsigned char *memory;
