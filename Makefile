@@ -43,6 +43,9 @@ bench: setup	## run the benchmarks into build/bench.json
 xen:	## fetch, patch and build the hypervisors (hypercall-patch/)
 	@hypercall-patch/build
 
+xen-deb:	## make a Debian package of the patched hypervisor (as root)
+	@hypercall-patch/xen-deb
+
 bench-xen: setup xen	## count the instructions of the engines over Xen into build/bench-xen.json
 	$(PYTHON) -m microbench xen --json $(HAC_BUILD)/bench-xen.json
 
@@ -56,5 +59,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test test-c test-py test-sanitize test-crash test-xen bench xen bench-xen lint format clean
+.PHONY: help setup build demo test test-c test-py test-sanitize test-crash test-xen bench xen xen-deb bench-xen lint format clean
 .NOTPARALLEL:

@@ -82,13 +82,13 @@ def run(
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """One build at a time in one build folder; a second one waits."""
+def alone(what: str = "build") -> Iterator[None]:
+    """One of these at a time in one build folder; a second one waits."""
     places.BUILD.mkdir(parents=True, exist_ok=True)
-    with (places.BUILD / "lock").open("a") as lock:
+    with (places.BUILD / f"{what}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another build in this folder")
+            say(f"waiting for another {what} in this folder")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
