@@ -95,7 +95,9 @@ def _qemu(request: Request, folder: Path) -> list[str]:
     shares = [("hostroot", "host", True), ("hac", ".", False)]
     if request.share:
         shares.append(("share", "share", False))
-    words = [host.QEMU, "-accel", f"tcg,thread={thread}", "-cpu", "max,-smap"]
+    # Whatever happens to us, QEMU goes, too.
+    words = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    words += [host.QEMU, "-accel", f"tcg,thread={thread}", "-cpu", "max,-smap"]
     words += ["-smp", str(request.cpus), "-m", str(total)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     words += ["-kernel", "xen", "-append", xen, "-initrd", f"{kernel},initramfs"]
@@ -230,6 +232,15 @@ def boot(request: Request) -> Outcome:
     if code is not None:
         return Outcome(code, "exited", seconds, folder)
     return Outcome(TIMEOUT if how == "timeout" else CRASHED, how, seconds, folder)
+
+
+def write_log(done: Outcome, target: Path) -> None:
+    """All that Xen and the guests' kernels said, in one file."""
+    parts = [
+        f"== {name} ==\n{(done.logs / name).read_text(errors='replace')}"
+        for name in _log_names(done.logs)
+    ]
+    target.write_text("\n".join(parts))
 
 
 def _log_names(folder: Path) -> list[str]:
