@@ -193,10 +193,12 @@ def check_state(ctx: pyhac.Context, acknowledged: int) -> None:
 @pytest.mark.parametrize("level", ["journal", "ring"])
 def test_killed_pyhac(tmp_path: Path, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path[1:]))
-    path, acknowledged = tmp_path / "py.hac", 0
+    path, acknowledged, patience = tmp_path / "py.hac", 0, 1.0
     for seed, chance in rounds(0.05):
         victim = Victim([sys.executable, "-c", PROGRAM, str(path), level])
-        acknowledged = max(acknowledged, victim.kill(0.1 + chance.random() * 0.9))
+        acknowledged = max(acknowledged, victim.kill((0.1 + chance.random() * 0.9) * patience))
+        if not acknowledged:
+            patience *= 2  # a busy machine takes longer to import than that
         if not path.exists():
             continue
         start = time.monotonic()
