@@ -31,6 +31,9 @@ test-py: setup	## run the Python tests
 test-sanitize: setup	## run the C tests under ASan and UBSan, then under TSan
 	@$(PYTHON) scripts/run-parts asan tsan
 
+test-harness: setup	## test the new files of the hypervisor in user space
+	@$(PYTHON) scripts/run-parts harness
+
 test-crash: setup	## kill writers a thousand times and check what is left
 	@HAC_CRASH_ROUNDS=$${HAC_CRASH_ROUNDS:-1000} $(PYTHON) scripts/run-parts crash
 
@@ -59,5 +62,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test test-c test-py test-sanitize test-crash test-xen bench xen xen-deb bench-xen lint format clean
+.PHONY: help setup build demo test test-c test-py test-sanitize test-harness test-crash test-xen bench xen xen-deb bench-xen lint format clean
 .NOTPARALLEL:
