@@ -102,6 +102,15 @@ struct hac_level {
  */
 #define HAC_JOIN_STRAYS 0x20u
 
+/* How frames are compressed. A frame of less than 256 bytes never is. */
+enum hac_codec {
+	HAC_CODEC_NONE = 0,
+	HAC_CODEC_ZSTD = 1, /* zstd at level 1 */
+	HAC_CODEC_LZ4 = 2,
+};
+
+struct hac_replication; /* below */
+
 /* All zero (but for size) is the default of everything. */
 struct hac_options {
 	size_t size;            /* sizeof(struct hac_options) */
@@ -112,6 +121,14 @@ struct hac_options {
 	struct hac_level level; /* default: JOURNAL with a path, RING without */
 	uint64_t at;            /* 0: newest; else the state as epoch `at` left it */
 	size_t ring_bytes;      /* 0: 256 KiB; rounded up to a power of two */
+	uint32_t codec;         /* enum hac_codec, of what is written from now on */
+	uint32_t reserved;      /* 0 */
+	const char *key_file;   /* NULL: frames are not encrypted. Else a file whose
+				 * first line is a key, 64 hexadecimal digits
+				 * (AES-256-GCM); "env:NAME" takes it from the
+				 * environment. An encrypted image needs it to be
+				 * read at all */
+	const struct hac_replication *replication; /* NULL: none, no helper */
 };
 
 /*
@@ -156,6 +173,8 @@ struct hac_info {
 	uint32_t unclaimed;     /* areas of the image that nobody has claimed */
 	uint32_t stage;         /* 0 idle, 1 open, 2 prepared, 3 in doubt */
 	uint32_t flags;         /* those of struct hac_options */
+	uint32_t role;          /* HAC_PRIMARY, or HAC_STANDBY; 0 without replication */
+	uint32_t helper;        /* pid of the helper, or 0 */
 	char engine[64];        /* "uffd", or "compare,uffd" where areas differ */
 	char reason[192];       /* why that engine */
 };
@@ -385,6 +404,57 @@ HAC_API HAC_MUST_CHECK int hac_wait(hac *h, uint64_t epoch, const struct hac_lev
  * pages count as written. Errors: -EINVAL (not within one area).
  */
 HAC_API HAC_MUST_CHECK int hac_will_write(hac *h, void *address, size_t size);
+
+/* -------------------------------------------------------- replication -- */
+
+enum hac_role {
+	HAC_AUTO = 0, /* ask the peers: standby if one is primary, or is ahead */
+	HAC_PRIMARY = 1,
+	HAC_STANDBY = 2,
+};
+
+#define HAC_BACKUPS_MAX 16u
+
+/*
+ * With replication a helper process, one for each context, owns the image: it is
+ * the drainer, and it sends the journal to backups, or receives it as a standby.
+ * It is restarted when it dies, and goes on where the ring stands; when the
+ * application dies, it drains the ring and exits, and an opening waits for it.
+ */
+struct hac_replication {
+	size_t size;   /* sizeof(struct hac_replication) */
+	uint32_t role; /* enum hac_role */
+	uint32_t reserved;
+	/* The program of the helper and its first arguments, ended by NULL; NULL
+	 * is { "hac", "helper", NULL }, looked for on PATH. */
+	const char *const *command;
+	/* Further ones, ended by NULL; NULL is none: --listen, --peer, ... See
+	 * hac-helper(1). */
+	const char *const *arguments;
+};
+
+/*
+ * A standby's areas are read-only and stay as they are until this call, or
+ * hac_wait_primary(), moves them to the newest transaction that is safe in this
+ * machine's journal: by whole transactions. `epoch` (may be NULL) is the epoch
+ * that they show then. An area that was mapped before the primary had it is zero
+ * until it arrives. Nobody else may be reading them meanwhile.
+ * Errors: -EPROTO (not a standby), -EPROTOTYPE (an area arrived whose layout
+ * differs from the one that it was mapped with), -EIO, ...
+ */
+HAC_API HAC_MUST_CHECK int hac_advance(hac *h, uint64_t *epoch);
+
+/*
+ * Wait until this context is primary, for at most `ms` milliseconds (-1: for
+ * ever). It then holds the newest transaction, its areas are writable, and a new
+ * generation has begun. 0 at once if it is primary. Blocks no other call.
+ * Errors: -ETIMEDOUT, and those of hac_advance().
+ */
+HAC_API HAC_MUST_CHECK int hac_wait_primary(hac *h, int ms);
+
+/* Ask the helper to make this standby primary; hac_wait_primary() then waits for
+ * it. The old primary, should it live, is fenced. Errors: -EPROTO (no standby). */
+HAC_API HAC_MUST_CHECK int hac_promote(hac *h);
 
 /* ------------------------------------------------------------ engines -- */
 

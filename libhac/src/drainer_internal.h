@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The two halves of the drainer: the producer's (drainer_push.c), in whoever
- * ends a transaction, and the consumer's (drainer.c), a thread. */
+ * ends a transaction, and the consumer's (drainer.c), a thread of the same
+ * process or, with replication, of the helper's. */
 #ifndef HAC_DRAINER_INTERNAL_H
 #define HAC_DRAINER_INTERNAL_H
 
@@ -29,6 +30,48 @@ struct drainer_shared {
 	_Atomic uint64_t written;  /* position in the journal */
 	_Atomic uint64_t charged;  /* of the producer's `accepted`, so much is written */
 	_Atomic uint64_t reserved; /* position up to which the disk has room */
+
+	/* The rest is used only with a helper. */
+
+	/* The producer wants room up to `reserve_to` and kicks the consumer, who
+	 * raises `reserved`, or says of which position it cannot and why. Both
+	 * count `durable_changes` up. */
+	_Atomic uint64_t reserve_to;
+	_Atomic uint64_t reserve_refused;
+	_Atomic int32_t reserve_error; /* negative; written before the position */
+	char reserve_detail[256];
+
+	/*
+	 * The frame that the consumer is writing, so that a new helper finds
+	 * out whether its predecessor's death left it whole: then it counts as
+	 * taken, else it is cut off and made again. `flight` is odd while the
+	 * fields change. The group in parts may go on in it (`streaming`).
+	 */
+	_Atomic uint32_t flight;
+	struct drainer_flight {
+		uint64_t generation;
+		uint64_t segment;
+		uint64_t offset;
+		uint64_t start;       /* position at which the segment begins */
+		uint64_t sequence;    /* of the frame */
+		uint64_t tail;        /* of the ring: the frame's first byte ... */
+		uint64_t size;        /* ... and how many of the ring it takes; 0: no
+				       * frame is under way, this is where it will be */
+		uint64_t charge;      /* `charged` once it is written */
+		uint64_t whole_epoch; /* `durable` once it is synced, or 0 */
+		uint64_t streaming;   /* after it */
+	} in_flight;
+
+	/* How far the journal may be read: everything before is synced. `place` is
+	 * odd while it changes. `resets` counts how often another image was put in
+	 * this one's place (a standby that received a new base). */
+	_Atomic uint32_t place;
+	_Atomic uint64_t place_segment;
+	_Atomic uint64_t place_offset;
+	_Atomic uint32_t resets;
+
+	/* The last epoch that each backup has acknowledged. */
+	_Atomic uint64_t acknowledged[HAC_BACKUPS_MAX];
 };
 _Static_assert(sizeof(struct drainer_shared) <= RING_USER_BYTES, "ring.h");
 

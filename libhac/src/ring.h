@@ -22,7 +22,7 @@
 
 #define RING_BYTES ((size_t)256 << 10)
 #define RING_BYTES_MAX ((size_t)1 << 30)
-#define RING_USER_BYTES 1024 /* of shared memory for whoever uses the ring */
+#define RING_USER_BYTES 2048 /* of shared memory for whoever uses the ring */
 
 struct ring_shared {
 	_Alignas(64) _Atomic uint64_t head;           /* bytes ever put in */
