@@ -307,6 +307,37 @@ static void a_cached_upper_entry_hides_nothing(void)
 	hx_seed = 1;
 }
 
+/* A second area below the same L2 entry, registered after a write to the first. */
+static void a_new_area_hides_nothing_of_its_neighbour(void)
+{
+	struct hac_xen_area half = {
+		.start = BASE,
+		.pages = 256,
+		.handler = HAC_XEN_SCAN,
+	};
+	long first, second;
+	unsigned int i;
+
+	start(1, 1);
+	first = hx_call(HAC_XEN_register_area, (unsigned long)&half, 0, 0, 0, 0, NULL);
+	MUST(first >= 0 && !hx_call(HAC_XEN_begin, first, 0, 0, 0, 0, NULL), "the first area");
+	next(first, 600);
+	store(at(0, 1), 1, true);
+	half.start += 256 * PAGE_SIZE;
+	second = hx_call(HAC_XEN_register_area, (unsigned long)&half, 0, 0, 0, 0, NULL);
+	MUST(second >= 0 && !hx_call(HAC_XEN_begin, second, 0, 0, 0, 0, NULL), "the second area");
+	MUST(hx_call(HAC_XEN_next, first, (unsigned long)list, 0, 0, 0, NULL),
+	     "a look does not see the neighbour's write");
+	next(first, 600);
+	for (i = 0; i < 3; i++) {
+		store(at(0, 1), 2 + i, true);
+		MUST(!hx_call(HAC_XEN_next, second, (unsigned long)list, 600, 0, 0, NULL),
+		     "the second area reports what was not written in it");
+		next(first, 600);
+	}
+	stop(1);
+}
+
 static void what_is_refused(void)
 {
 	struct hac_xen_area a = { .start = BASE, .pages = 1 };
@@ -388,6 +419,7 @@ int main(int argc, char **argv)
 	a_moved_table_is_not_written_to();
 	a_walk_does_not_trust_a_fork_that_goes_on();
 	a_cached_upper_entry_hides_nothing();
+	a_new_area_hides_nothing_of_its_neighbour();
 	what_is_refused();
 	at_random(rounds, argc > 2 ? strtoul(argv[2], NULL, 0) : 1);
 	printf("calls: %lu random rounds\n", rounds);

@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "image_internal.h"
+#include "image_io.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -56,6 +57,17 @@ static bool next_is_part(const struct drainer *drainer, const struct batch *batc
 	return drainer->streaming || record.flags & RECORD_PARTIAL;
 }
 
+/* The limit on file sizes may have been lowered since the producer asked: what
+ * does not fit in one frame may still fit in several, in segments of their own.
+ * Then the last addition is taken back. */
+static bool is_too_large(struct batch *batch, const struct batch *before, uint64_t frame_max)
+{
+	if (batch->size <= frame_max || !before->size)
+		return false;
+	*batch = *before;
+	return true;
+}
+
 /*
  * Everything that is there, but no parts of a transaction together with whole
  * ones: recovery cuts an unfinished transaction at the frame where it begins.
@@ -63,21 +75,31 @@ static bool next_is_part(const struct drainer *drainer, const struct batch *batc
 static void gather(struct drainer *drainer, size_t filled, struct batch *batch)
 {
 	const unsigned char *first = ring_first(&drainer->ring);
+	uint64_t frame_max = io_size_limit() - FRAME_HEADER_SIZE;
 
 	memset(batch, 0, sizeof(*batch));
 	batch->goes_on = drainer->streaming;
 	if (next_is_part(drainer, batch)) {
 		drainer->streaming = true;
 		while (drainer->streaming && batch->size < filled) {
-			drainer->streaming = !add_record(batch, first);
+			struct batch before = *batch;
+			bool ends = add_record(batch, first);
+
 			batch->charge += DRAINER_CHARGE;
+			if (is_too_large(batch, &before, frame_max))
+				return;
+			drainer->streaming = !ends;
 		}
 		return;
 	}
 	while (batch->size < filled && !next_is_part(drainer, batch)) {
+		struct batch before = *batch;
+
 		while (!add_record(batch, first))
 			;
 		batch->charge += DRAINER_CHARGE;
+		if (is_too_large(batch, &before, frame_max))
+			return;
 	}
 }
 
@@ -103,10 +125,13 @@ static int write_batch(struct drainer *drainer, const struct batch *batch)
 	int error;
 
 	pthread_mutex_lock(&drainer->lock);
-	/* A group in parts stays in one segment, so that cutting it is one cut. */
-	if (!batch->goes_on)
-		journal_rotate(journal, FRAME_HEADER_SIZE + batch->size);
+	journal_rotate(journal, FRAME_HEADER_SIZE + batch->size, !batch->goes_on);
 	error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
+	if (error == -EFBIG) {
+		/* The limit was lowered between the look and the write. */
+		journal_rotate(journal, FRAME_HEADER_SIZE + batch->size, !batch->goes_on);
+		error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
+	}
 	if (!error) {
 		atomic_store(&shared->written, journal->start + journal->offset);
 		atomic_fetch_add(&shared->charged, batch->charge);

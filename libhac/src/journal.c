@@ -186,12 +186,12 @@ int journal_reserve(struct journal *journal, uint64_t position)
 	return 0;
 }
 
-void journal_rotate(struct journal *journal, uint64_t size)
+void journal_rotate(struct journal *journal, uint64_t size, bool between_groups)
 {
 	bool tight = journal->offset && journal->offset + size > io_size_limit();
 
-	if (!tight &&
-	    (journal->offset < journal->segment_bytes || journal->offset < journal->rotate_at))
+	if (!tight && (!between_groups || journal->offset < journal->segment_bytes ||
+		       journal->offset < journal->rotate_at))
 		return;
 	if (journal_open_segment(journal, journal->segment + 1))
 		journal->rotate_at = journal->offset + CHUNK_MAX;

@@ -68,10 +68,10 @@ int journal_reserve(struct journal *journal, uint64_t position);
 /* The position up to which frames have room. */
 uint64_t journal_reserved(const struct journal *journal);
 
-/* Begin the next segment if this one is long enough, or if a frame of `size`
- * bytes would pass the limit on file sizes. Failure is no harm: this one goes
- * on. */
-void journal_rotate(struct journal *journal, uint64_t size);
+/* Begin the next segment if this one is long enough and no group in parts goes
+ * on, so that cutting one is mostly one cut; or if a frame of `size` bytes would
+ * pass the limit on file sizes. Failure is no harm: this one goes on. */
+void journal_rotate(struct journal *journal, uint64_t size, bool between_groups);
 
 /* Give back room that was set aside and not used. */
 void journal_release(struct journal *journal);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The drainer at its limits: full disks, file size limits, failing disks, full
  * rings, forks, and readers and compactions beside it. */
+#include "drainer_internal.h"
 #include "image_internal.h"
 #include "image_io.h"
 #include "image_tools.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
@@ -164,12 +166,91 @@ static void limited_later(const char *path)
 	image_close(image);
 }
 
+/* Once some of it has been accepted: it was asked for before. */
+static void *lower_limit(void *argument)
+{
+	struct drainer *drainer = argument;
+
+	while (atomic_load(&drainer->ring.shared->head) < 3 * sizeof(bytes) / 2)
+		sched_yield();
+	set_limit(300000);
+	return NULL;
+}
+
+/* A transaction of many frames, the limit being lowered in its midst. */
+static void limited_amid(const char *path)
+{
+	struct image *image = open_image(path, false, 0);
+	struct drainer *drainer = start(image, 0);
+	pthread_t thread;
+
+	memset(bytes, 1, sizeof(bytes));
+	CHECK_OK(push_area(drainer, 1, 1, "a", bytes, sizeof(bytes)));
+	CHECK_OK(drainer_wait(drainer, 1, -1));
+	memset(bytes, 2, sizeof(bytes));
+	CHECK(!pthread_create(&thread, NULL, lower_limit, drainer));
+	CHECK_OK(push_run(drainer, 2, 1, 0, bytes, sizeof(bytes)));
+	CHECK_OK(drainer_wait(drainer, 2, -1));
+	CHECK(!pthread_join(thread, NULL));
+	set_limit(RLIM_INFINITY);
+	CHECK_OK(drainer_stop(drainer));
+	image_close(image);
+}
+
+static void check_halves(const char *path, uint64_t epoch)
+{
+	struct image *image = open_image(path, true, 0);
+	uint64_t word = epoch * 0x0101010101010101u;
+
+	CHECK_IS(image->epoch, (int64_t)epoch);
+	for (size_t i = 0; i < sizeof(bytes); i += 4096)
+		CHECK(u64_at(image, "a", i) == word);
+	image_close(image);
+}
+
+/* If it has an end in a segment of its own: without that, there is none of it. */
+static bool cut_last_segment(const char *path)
+{
+	char last[4096] = "", name[4096];
+	struct stat st;
+	int used = 0;
+
+	for (int segment = 1;; segment++) {
+		snprintf(name, sizeof(name), "%s/journal.%08d", path, segment);
+		if (stat(name, &st))
+			break;
+		if (!st.st_size)
+			continue;
+		snprintf(last, sizeof(last), "%s", name);
+		used++;
+	}
+	if (used < 2)
+		return false;
+	CHECK(!stat(last, &st));
+	CHECK(!truncate(last, st.st_size / 2));
+	return true;
+}
+
 static void file_size_limit(void)
 {
 	in_child(limited_from_the_start, temp_path("limited"));
 	check_filled(temp_path("limited"), 5);
 	in_child(limited_later, temp_path("limited-later"));
 	check_filled(temp_path("limited-later"), 7);
+	for (int round = 0, cut = 0; cut < 3; round++) {
+		const char *path;
+		char name[32];
+
+		CHECK_MSG(round < 100, "the limit always comes too late");
+		snprintf(name, sizeof(name), "limited-amid-%d", round);
+		path = temp_path(name);
+		in_child(limited_amid, path);
+		check_halves(path, 2);
+		if (!cut_last_segment(path))
+			continue;
+		check_halves(path, 1);
+		cut++;
+	}
 }
 
 /* --------------------------------------------------------- failing disk -- */
@@ -308,7 +389,7 @@ static uint64_t now_ms(void)
 static void gathers(void)
 {
 	const char *path = temp_path("gathers");
-	struct drainer_options options = { .flush_ms = 300 };
+	struct drainer_options options = { .flush_ms = 1000 };
 	struct hac_check check = { .size = sizeof(check) };
 	struct image *image = open_image(path, false, 0);
 	struct image_state state = { 0 };
@@ -321,7 +402,7 @@ static void gathers(void)
 		CHECK_OK(push_area(drainer, epoch, (uint32_t)epoch, "a", bytes, 8));
 	CHECK_IS(drainer_wait(drainer, 20, 50), -ETIMEDOUT);
 	CHECK_OK(drainer_wait(drainer, 20, -1));
-	CHECK(now_ms() - start_ms >= 290);
+	CHECK(now_ms() - start_ms >= 990);
 	CHECK_OK(hac_check_image(path, &check));
 	CHECK(check.frames == 2 && check.transactions == 20);
 	/* Half a ring is not gathered further, nor is what a compaction or the
@@ -335,7 +416,7 @@ static void gathers(void)
 	CHECK_OK(drainer_compact(drainer, &state));
 	CHECK_OK(push_area(drainer, ++epoch, 90, "b", bytes, 8));
 	CHECK_OK(drainer_stop(drainer));
-	CHECK_MSG(now_ms() - start_ms < 250, "%d ms", (int)(now_ms() - start_ms));
+	CHECK_MSG(now_ms() - start_ms < 900, "%d ms", (int)(now_ms() - start_ms));
 	image_close(image);
 	image = open_image(path, true, 0);
 	CHECK(image->epoch == epoch && image->areas_count == 1 && image->next_area_id == 91);

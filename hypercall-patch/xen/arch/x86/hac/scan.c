@@ -62,16 +62,21 @@ static bool clear_accessed(unsigned long addr)
 
 /*
  * All areas of a table lie below the same L2 entry: whoever clears its accessed
- * bit tells the others.
+ * bit tells the others. The table is what the entry says: a region that was
+ * registered just now has none yet.
  */
 static void mark_accessed(struct hac_region *region)
 {
     struct hac_domain *hd = hac_of(region->area->domain);
+    mfn_t table = hac_read_table(&__linear_l2_table[
+                      l2_linear_offset(hac_region_base(region))]);
     struct hac_region *other;
 
     region->accessed = true;
+    if ( mfn_eq(table, INVALID_MFN) )
+        return;
     read_lock(&hd->tables_lock);
-    for_each_region ( other, hd, region->table )
+    for_each_region ( other, hd, table )
         other->accessed = true;
     read_unlock(&hd->tables_lock);
 }
