@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from microbench import machine
 from microbench.cells import ENGINES, FULL, QUICK
 from microbench.program import Missing, Unavailable, build_folder, executable
+from microbench.replication import STEPS as REPLICATION_STEPS
+from microbench.replication import measure_replication
 from microbench.rounds import Effort
 from microbench.rows import VERSION, Document
 from microbench.show import Progress, show
@@ -24,8 +26,8 @@ QUICK_ROUNDS, QUICK_ROUND_MS = 7, 40.0
 
 DESCRIPTION = """\
 Measure the engines against naive PT, an empty transaction from C and from
-Python, and a table in Python against sqlite3 and lmdb. Rounds of all that is
-compared are interleaved. A target that is missed is marked; it is no error.
+Python, a table in Python against sqlite3 and lmdb, and what replication costs
+beside redis and etcd. Rounds of all that is compared are interleaved. A target that is missed is marked; it is no error.
 """
 EPILOG = """\
 example:
@@ -70,6 +72,12 @@ def add_command(commands: "Commands") -> None:
         metavar="A,B",
         help=f"which engines ({','.join(ENGINES)})",
     )
+    parser.add_argument(
+        "--no-replication",
+        dest="replication",
+        action="store_false",
+        help="leave out helpers, backups and other stores",
+    )
     parser.add_argument("--rounds", type=int, help=f"rounds ({ROUNDS}; quick: {QUICK_ROUNDS})")
     parser.add_argument(
         "--round-ms",
@@ -85,7 +93,7 @@ def _measure(options: argparse.Namespace) -> Document:
         options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS),
         options.round_ms or (QUICK_ROUND_MS if options.quick else ROUND_MS),
     )
-    progress = Progress((len(cells) + 2) * effort.rounds)
+    progress = Progress((len(cells) + 2) * effort.rounds + REPLICATION_STEPS)
     try:
         rows, skipped, failed = measure_cells(cells, options.engines, effort, progress)
         document: Document = {
@@ -97,14 +105,19 @@ def _measure(options: argparse.Namespace) -> Document:
             "rows": rows,
             "empty": [],
             "records": [],
+            "endings": [],
+            "streams": [],
+            "stores": [],
             "targets": [],
             "skipped": skipped,
             "failed": failed,
         }
         _measure_python(document, effort, progress)
+        if options.replication:
+            _measure_replication(document, effort, progress)
     finally:
         progress.close()
-    document["targets"] = judge(document["rows"], document["empty"], document["records"])
+    document["targets"] = judge(document)
     return document
 
 
@@ -125,6 +138,21 @@ def _measure_python(document: Document, effort: Effort, progress: Progress) -> N
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         document["failed"].append({"what": f"{what} from Python", "reason": reason})
+
+
+def _measure_replication(document: Document, effort: Effort, progress: Progress) -> None:
+    try:
+        endings, streams, stores, skipped = measure_replication(
+            effort, document["quick"], progress
+        )
+        document["endings"], document["streams"] = endings, streams
+        document["stores"] = stores
+        document["skipped"] += skipped
+    except (Missing, Unavailable) as error:
+        document["skipped"].append({"what": "replication", "reason": str(error)})
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        document["failed"].append({"what": "replication", "reason": reason})
 
 
 def run(options: argparse.Namespace) -> int:

@@ -55,15 +55,15 @@ def command(cell: Cell, variant: Variant) -> list[str]:
     return words
 
 
-class Program:
-    """One process, for one variant of one cell. Idle between calls of run()."""
+class Served:
+    """One process that speaks the protocol of serve.h. Idle between calls of run()."""
 
-    def __init__(self, cell: Cell, variant: Variant) -> None:
+    def __init__(self, words: list[str], name: str) -> None:
         self.transactions = self.pages = self.words = 0
-        self._name = f"{variant} ({cell})"
+        self._name = name
         self._complaint = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (close())
         self._process = subprocess.Popen(
-            command(cell, variant),
+            words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaint,
@@ -123,3 +123,10 @@ class Program:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Program(Served):
+    """One variant of one cell."""
+
+    def __init__(self, cell: Cell, variant: Variant) -> None:
+        super().__init__(command(cell, variant), f"{variant} ({cell})")

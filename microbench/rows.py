@@ -3,7 +3,7 @@
 
 from typing import TypedDict
 
-VERSION = 1
+VERSION = 2
 
 
 class Row(TypedDict):
@@ -47,6 +47,34 @@ class Record(TypedDict):
     ratio_to_best: float  # time of the better of sqlite and lmdb / this one's
 
 
+class Ending(TypedDict):
+    """What it adds to a transaction that its delta goes into the ring to a helper."""
+
+    bytes: int  # of the delta
+    memcpy_ns: float  # of so many bytes
+    none_ns: float  # a transaction of a context without image
+    ring_ns: float  # the same with image and helper, level RING
+    added_ns: float
+    allowed_ns: float  # 1.5 times the memcpy, and 500
+
+
+class Stream(TypedDict):
+    """Transactions from C through one helper to a backup on this machine."""
+
+    what: str
+    transactions_per_s: float
+    mb_per_s: float  # bytes of deltas
+    lag_p50_ms: float  # from the end of a transaction to its acknowledgement
+    lag_p99_ms: float
+
+
+class Store(TypedDict):
+    """One write after the other, each acknowledged."""
+
+    store: str
+    writes_per_s: float
+
+
 class Target(TypedDict):
     name: str
     kind: str  # "target", or "aim": hoped for, not promised
@@ -64,6 +92,9 @@ class Document(TypedDict):
     rows: list[Row]
     empty: list[Empty]
     records: list[Record]
+    endings: list[Ending]
+    streams: list[Stream]
+    stores: list[Store]
     targets: list[Target]
     skipped: list[Skip]
     failed: list[Skip]

@@ -71,6 +71,27 @@ def _show_python(document: Document) -> None:
         print(f"  {record['store']:24}{_time(record['ns_per_txn'])}       {ratio}")
 
 
+def _show_replication(document: Document) -> None:
+    if document["endings"]:
+        print("\nending a transaction into the ring to a helper, beside a memcpy of its delta")
+    for ending in document["endings"]:
+        print(
+            f"  {ending['bytes']:6} bytes  adds {_time(ending['added_ns'])}"
+            f"   memcpy {_time(ending['memcpy_ns'])}"
+        )
+    if document["streams"] or document["stores"]:
+        print("\nto a backup on this machine, over TLS, synced on both sides; and other stores")
+    for stream in document["streams"]:
+        print(
+            f"  {stream['what']:52}{stream['transactions_per_s']:10,.0f}/s"
+            f"{stream['mb_per_s']:8.1f} MB/s  lag p50 {stream['lag_p50_ms']:.2f} ms,"
+            f" p99 {stream['lag_p99_ms']:.2f} ms"
+        )
+    for store in document["stores"]:
+        what = f"{store['store']}: one write after the other"
+        print(f"  {what:52}{store['writes_per_s']:10,.0f}/s")
+
+
 def _show_list(title: str, entries: Sequence[Skip]) -> None:
     reasons = dict.fromkeys((e["what"].split(" (")[0], e["reason"]) for e in entries)
     if reasons:
@@ -88,6 +109,7 @@ def show(document: Document) -> None:
     )
     _show_rows(document["rows"])
     _show_python(document)
+    _show_replication(document)
     print("\ntargets")
     for target in document["targets"]:
         verdict = "met" if target["met"] else "MISSED"

@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from microbench.cells import KIB, MIB
-from microbench.rows import Empty, Record, Row, Target
+from microbench.rows import Document, Empty, Ending, Record, Row, Stream, Target
 
 # Over naive PT, random pages, one thread, words and twin on:
 # engine, area, PPT, WPP (None: any), at least so many times as fast.
@@ -19,6 +19,9 @@ PYTHON_NS = 1500.0  # what Python may add to an empty transaction
 RECORDS = 0.5  # of the speed of the better of sqlite and lmdb
 RECORDS_AIM = 2.0
 RECORDS_NUMBA = 10.0
+SMALL_PER_S = 200_000.0  # small transactions through one helper to a backup
+PAGES_MB_PER_S = 150.0
+LAG_P99_MS = 50.0
 
 
 def wanted_ratio(row: Row) -> float | None:
@@ -80,5 +83,32 @@ def _of_records(records: Sequence[Record]) -> Iterator[Target]:
             yield _at_least(name, RECORDS, row["ratio_to_best"])
 
 
-def judge(rows: Sequence[Row], empty: Sequence[Empty], records: Sequence[Record]) -> list[Target]:
-    return [*_of_rows(rows), *_of_empty(empty), *_of_records(records)]
+def _at_most(name: str, wanted: float, got: float) -> Target:
+    return {"name": name, "kind": "target", "wanted": wanted, "got": got, "met": got <= wanted}
+
+
+def _of_endings(endings: Sequence[Ending]) -> Iterator[Target]:
+    for row in endings:
+        name = f"ending {row['bytes']} bytes into the ring adds, ns: at most"
+        yield _at_most(name, row["allowed_ns"], row["added_ns"])
+
+
+def _of_streams(streams: Sequence[Stream]) -> Iterator[Target]:
+    for row in streams:
+        if row["what"].startswith("small"):
+            yield _at_least(f"{row['what']}: a second", SMALL_PER_S, row["transactions_per_s"])
+        elif row["what"].startswith("page"):
+            yield _at_least(f"{row['what']}: MB/s", PAGES_MB_PER_S, row["mb_per_s"])
+        else:
+            continue
+        yield _at_most(f"{row['what']}: lag p99, ms: at most", LAG_P99_MS, row["lag_p99_ms"])
+
+
+def judge(document: Document) -> list[Target]:
+    return [
+        *_of_rows(document["rows"]),
+        *_of_empty(document["empty"]),
+        *_of_records(document["records"]),
+        *_of_endings(document["endings"]),
+        *_of_streams(document["streams"]),
+    ]

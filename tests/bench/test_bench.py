@@ -84,7 +84,7 @@ def test_the_command_writes_what_it_promises(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     document: rows.Document = json.loads(out.read_text())
-    assert document["version"] == 1
+    assert document["version"] == rows.VERSION
     assert document["machine"]["cores"]
     assert not document["failed"]
     for row in document["rows"]:
@@ -103,6 +103,10 @@ def test_the_command_writes_what_it_promises(tmp_path: Path) -> None:
     assert {"sqlite3 :memory:", "lmdb", "lmdb writemap", "pyhac column views"} <= stores
     names = [target["name"] for target in document["targets"]]
     assert sum("times as fast as naive PT" in name for name in names) >= 5
+    assert len(document["endings"]) == 3
+    assert all(row["memcpy_ns"] > 0 for row in document["endings"])
+    if not any(skip["what"].startswith("small") for skip in document["skipped"]):
+        assert [row["mb_per_s"] > 0 for row in document["streams"]] == [True] * 3
     assert all(name in done.stdout for name in names)
 
 
@@ -136,6 +140,27 @@ def test_rounds_are_interleaved_and_rotated() -> None:
     assert calibrate(lambda count: count * 1000, 1) == 1000
 
 
+def judged(*found: rows.Row) -> list[rows.Target]:
+    return targets.judge(
+        {
+            "version": rows.VERSION,
+            "machine": {},
+            "quick": True,
+            "rounds": 1,
+            "round_ms": 1.0,
+            "rows": list(found),
+            "empty": [],
+            "records": [],
+            "endings": [],
+            "streams": [],
+            "stores": [],
+            "targets": [],
+            "skipped": [],
+            "failed": [],
+        }
+    )
+
+
 def test_targets_are_judged() -> None:
     row: rows.Row = {
         "engine": "uffd",
@@ -153,10 +178,10 @@ def test_targets_are_judged() -> None:
         "pages_per_txn": 4.0,
         "words_per_txn": 16.0,
     }
-    (met,) = targets.judge([row], [], [])
+    (met,) = judged(row)
     assert met["met"]
     assert met["wanted"] == 4
     row["ratio_to_pt"] = 3.5
-    assert not targets.judge([row], [], [])[0]["met"]
+    assert not judged(row)[0]["met"]
     row["threads"] = 2
-    assert not targets.judge([row], [], [])
+    assert not judged(row)

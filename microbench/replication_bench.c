@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+/*
+ * replication_bench - what a transaction costs the application whose helper
+ * sends it on, and what reaches a backup.
+ *
+ * One area of 64 KiB under the engine "compare"; a transaction changes --bytes
+ * of it, all of them, at another place each time.
+ *
+ *	--mode memcpy	copies so many bytes into a ring of memory: the yardstick
+ *	--mode none	a context without an image
+ *	--mode ring	a context with a helper, level RING: bursts that the ring holds;
+ *			what the helper does with them is waited for in between,
+ *			and not counted
+ * These speak the protocol of serve.h.
+ *
+ *	--mode stream --transactions N
+ * ends N transactions at level RING and waits until a backup has the last. Prints
+ * one line: nanoseconds, bytes of deltas, and the 50th and 99th percentile of the
+ * time from the end of a transaction to the backup's acknowledgement.
+ *
+ *	--mode single --transactions N
+ * the same, but each transaction waits for its acknowledgement.
+ *
+ * Words behind "--" are the helper's program and arguments, up to a second "--",
+ * and then its further arguments (struct hac_replication).
+ */
+#include "serve.h"
+
+#include <getopt.h>
+#include <hac.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AREA ((size_t)64 << 10)
+#define RING ((size_t)64 << 20)
+#define SAMPLES (1u << 16)
+
+static struct hac_replication replication = { .size = sizeof(replication), .role = HAC_PRIMARY };
+static struct hac_options context_options = {
+	.size = sizeof(context_options),
+	.engine = "compare",
+	.level = { .kind = HAC_LEVEL_RING },
+	.ring_bytes = RING,
+};
+static const struct hac_level backup = { HAC_LEVEL_BACKUP, 1 };
+static const struct hac_level journal = { HAC_LEVEL_JOURNAL, 0 };
+static hac *context;
+static unsigned char *area, *copies;
+static size_t bytes = 8;
+static uint64_t txn, last_epoch;
+
+static void must(int result, const char *call)
+{
+	if (result)
+		errx(1, "%s: %s", call, hac_error_detail());
+}
+
+/* Bytes that no earlier transaction had there. */
+static unsigned char *change(void)
+{
+	size_t at = txn * bytes % AREA;
+	uint64_t value = ++txn * 0x9e3779b97f4a7c15u;
+
+	if (at + bytes > AREA)
+		at = 0;
+	for (size_t i = 0; i < bytes; i += 8, value += 0x9e3779b97f4a7c15u)
+		memcpy(area + at + i, &value, 8);
+	return area + at;
+}
+
+static void transact(void)
+{
+	must(hac_begin(context), "hac_begin");
+	change();
+	must(hac_end(context, NULL, &last_epoch), "hac_end");
+}
+
+static void run_memcpy(uint64_t transactions, struct tally *tally)
+{
+	size_t at = 0;
+	uint64_t start = serve_now();
+
+	for (uint64_t i = 0; i < transactions; i++) {
+		memcpy(copies + at, change(), bytes);
+		at = (at + bytes) % (RING - AREA);
+	}
+	tally->ns = serve_now() - start;
+	/* Without the changing, which every mode does. */
+	start = serve_now();
+	for (uint64_t i = 0; i < transactions; i++)
+		change();
+	start = serve_now() - start;
+	tally->ns = tally->ns > start ? tally->ns - start : 0;
+}
+
+static void run_bursts(uint64_t transactions, struct tally *tally)
+{
+	uint64_t burst = RING / 4 / (bytes + 256);
+
+	while (transactions) {
+		uint64_t n = transactions < burst ? transactions : burst, start = serve_now();
+
+		for (uint64_t i = 0; i < n; i++)
+			transact();
+		tally->ns += serve_now() - start;
+		transactions -= n;
+		if (context_options.replication)
+			must(hac_wait(context, last_epoch, &journal, -1), "hac_wait");
+	}
+}
+
+/* ------------------------------------------------------------- stream -- */
+
+struct sample {
+	uint64_t epoch, ended;
+};
+
+static struct sample samples[SAMPLES];
+static _Atomic uint32_t sampled, answered;
+static uint64_t lags[SAMPLES];
+static atomic_bool finished;
+
+static void *measure_lag(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		uint32_t i = atomic_load(&answered);
+
+		if (i == atomic_load(&sampled)) {
+			if (atomic_load(&finished))
+				return NULL;
+			nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+			continue;
+		}
+		must(hac_wait(context, samples[i].epoch, &backup, -1), "hac_wait");
+		lags[i] = serve_now() - samples[i].ended;
+		atomic_store(&answered, i + 1);
+	}
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The next one is taken when the last has been answered: waiting for one must
+ * not delay another. */
+static void sample_now_and_then(uint64_t now)
+{
+	uint32_t n = atomic_load(&sampled);
+
+	if (n == SAMPLES || n != atomic_load(&answered))
+		return;
+	samples[n] = (struct sample){ last_epoch, now };
+	atomic_store(&sampled, n + 1);
+}
+
+static void stream(uint64_t transactions, bool single)
+{
+	uint64_t start = serve_now(), ns;
+	pthread_t thread;
+	uint32_t n;
+
+	if (pthread_create(&thread, NULL, measure_lag, NULL))
+		errx(1, "cannot start a thread");
+	for (uint64_t i = 0; i < transactions; i++) {
+		uint64_t before = single ? serve_now() : 0;
+
+		transact();
+		if (single) {
+			must(hac_wait(context, last_epoch, &backup, -1), "hac_wait");
+			if (i < SAMPLES)
+				lags[i] = serve_now() - before;
+		} else if (i % 16 == 0) {
+			sample_now_and_then(serve_now());
+		}
+	}
+	must(hac_wait(context, last_epoch, &backup, -1), "hac_wait");
+	ns = serve_now() - start;
+	atomic_store(&finished, true);
+	pthread_join(thread, NULL);
+	n = single ? (transactions < SAMPLES ? (uint32_t)transactions : SAMPLES) :
+		     atomic_load(&answered);
+	qsort(lags, n, sizeof(*lags), by_size);
+	printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", ns, transactions * bytes,
+	       lags[n / 2], lags[n - 1 - n / 100]);
+}
+
+/* --------------------------------------------------------------- main -- */
+
+static void usage(void)
+{
+	fputs("usage: replication_bench --mode memcpy|none|ring|stream|single [--bytes N]\n"
+	      "         [--transactions N] [--image PATH] [--flush-ms N]\n"
+	      "         [-- HELPER ... [-- ARGUMENT ...]]\n"
+	      "see the head of microbench/replication_bench.c\n",
+	      stderr);
+	exit(2);
+}
+
+static void parse_helper(char **argv)
+{
+	replication.command = (const char *const *)argv;
+	while (*argv && strcmp(*argv, "--"))
+		argv++;
+	if (*argv) {
+		*argv = NULL;
+		replication.arguments = (const char *const *)argv + 1;
+	}
+	context_options.replication = &replication;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "mode", required_argument, NULL, 'm' },
+		{ "bytes", required_argument, NULL, 'b' },
+		{ "transactions", required_argument, NULL, 't' },
+		{ "image", required_argument, NULL, 'i' },
+		{ "flush-ms", required_argument, NULL, 'f' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *mode = "", *image = NULL;
+	uint64_t transactions = 0;
+	void *address;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if (option == 'm')
+			mode = optarg;
+		else if (option == 'b')
+			bytes = strtoull(optarg, NULL, 0);
+		else if (option == 't')
+			transactions = strtoull(optarg, NULL, 0);
+		else if (option == 'i')
+			image = optarg;
+		else if (option == 'f')
+			context_options.flush_ms = atoi(optarg);
+		else
+			usage();
+	}
+	if (!bytes || bytes % 8 || bytes > AREA)
+		usage();
+	if (optind < argc)
+		parse_helper(argv + optind);
+	if (!strcmp(mode, "memcpy")) {
+		area = calloc(1, AREA);
+		copies = malloc(RING);
+		if (!area || !copies)
+			errx(1, "no memory");
+		memset(copies, 1, RING);
+		serve(run_memcpy);
+		return 0;
+	}
+	if (!strcmp(mode, "none")) {
+		context_options.replication = NULL;
+		image = NULL;
+	} else if (!image || !context_options.replication) {
+		usage();
+	}
+	must(hac_open(image, &context_options, &context), "hac_open");
+	must(hac_map(context, "area", AREA, NULL, &address), "hac_map");
+	area = address;
+	transact();
+	if (!strcmp(mode, "none") || !strcmp(mode, "ring"))
+		serve(run_bursts);
+	else if (!strcmp(mode, "stream") || !strcmp(mode, "single"))
+		stream(transactions, !strcmp(mode, "single"));
+	else
+		usage();
+	must(hac_close(context), "hac_close");
+	return 0;
+}
