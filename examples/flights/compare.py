@@ -30,10 +30,10 @@ def expected(flights: Any, group: str) -> Any:
     return table.groupby(group)[list(FIGURES)].sum().astype("int64")
 
 
-def compare(folder: Path, flights: Any, names: list[list[str]], sizes: Ints) -> list[Difference]:
+def compare(image: Path, flights: Any, names: list[list[str]], sizes: Ints) -> list[Difference]:
     """Every figure of the image against pandas."""
     differences = []
-    with open_image(folder, readonly=True) as ctx:
+    with open_image(image, readonly=True) as ctx:
         figures, cursor = claim(ctx, sizes)
         if cursor[0] != len(flights):
             differences.append(Difference("cursor", "", "", int(cursor[0]), len(flights)))

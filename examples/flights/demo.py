@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Replays a year of flights through a transactional function, kills it with SIGKILL
-at random points, goes on from the image, and compares every figure with pandas.
+"""Replays a year of flights through a transactional function on one machine, with a
+standby on another; kills it with SIGKILL at random points and goes on from the image,
+the last time on the standby; and compares every figure of both with pandas.
 
     make demo
     python examples/flights/demo.py --flights 20000 --kills 5 --seed 1
@@ -10,19 +11,15 @@ import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from compare import Difference, compare
+from machines import Line, Machine, Worker
 from table import FIGURES, GROUPS, make_table, read_flights
-
-HERE = Path(__file__).resolve().parent
-Line = dict[str, Any]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,6 +30,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--flights", type=int, metavar="N", help="the first N (all 336 776)")
     parser.add_argument("--kills", type=int, default=3, metavar="N", help="SIGKILLs (3)")
+    parser.add_argument(
+        "--no-standby",
+        dest="standby",
+        action="store_false",
+        help="one machine only: after each kill it goes on from its own image",
+    )
     parser.add_argument("--seed", type=int, help="of the points of the kills (random)")
     parser.add_argument("--image", type=Path, metavar="DIR", help="keep everything there")
     parser.add_argument("--engine", default="auto", help="see `hac engines` (auto)")
@@ -71,64 +74,99 @@ class Screen:
         )
 
 
-def lines_of(worker: "subprocess.Popen[str]") -> Iterator[Line]:
-    assert worker.stdout
-    for text in worker.stdout:
-        yield json.loads(text)
-
-
-def run_worker(folder: Path, engine: str, kill_at: int | None, screen: Screen) -> list[Line]:
-    """One life of the worker, to the end or until it is killed behind a flight."""
-    command = [sys.executable, str(HERE / "replay.py"), str(folder), engine]
+def follow(worker: Worker, kill_at: int | None, screen: Screen) -> list[Line]:
+    """What the worker says, to its end or until it is killed behind a flight."""
     seen: list[Line] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
-        for line in lines_of(worker):
-            seen.append(line)
-            if line["event"] == "opened":
-                screen.say(
-                    f"generation {line['generation']}: the image is at epoch {line['epoch']}, "
-                    f"flight {line['flight']:,}; engine {line['engine']} ({line['reason']})"
-                )
-            screen.progress(line)
-            if kill_at is not None and line["flight"] >= kill_at:
-                time.sleep(random.random() * 0.02)  # somewhere between two reports
-                worker.kill()
-                break
-        worker.wait()
-    if kill_at is None and worker.returncode:
-        raise SystemExit(f"the worker failed with exit code {worker.returncode}")
+    for line in worker.lines():
+        if line["event"] in ("standby", "fenced"):
+            continue
+        seen.append(line)
+        if line["event"] == "opened":
+            screen.say(
+                f"generation {line['generation']}: the image is at epoch {line['epoch']}, "
+                f"flight {line['flight']:,}; engine {line['engine']} ({line['reason']})"
+            )
+        screen.progress(line)
+        if kill_at is not None and line["flight"] >= kill_at:
+            time.sleep(random.random() * 0.02)  # somewhere between two reports
+            worker.kill()
+            return seen
+    code = worker.end()
+    if not seen or code or kill_at is not None:
+        raise SystemExit(f"the worker ended too soon, with exit code {code}")
     return seen
 
 
-def replay_all(folder: Path, options: argparse.Namespace, screen: Screen) -> dict[str, Any]:
-    points = sorted(random.randrange(screen.total) for _ in range(options.kills))
-    kills: list[dict[str, int]] = []
-    last: list[Line] = []
-    transactions, seconds, delta_bytes, dirty_pages = 0, 0.0, 0, 0
+class Tally:
+    """What all lives of the worker did together."""
+
+    def __init__(self) -> None:
+        self.kills: list[dict[str, int]] = []
+        self.lives: list[list[Line]] = []
+
+    def add(self, seen: list[Line], killed: bool, screen: Screen) -> None:
+        self.lives.append(seen)
+        if self.kills and not self.kills[-1]["epoch"]:
+            self.kills[-1]["found"] = seen[0]["flight"]
+            self.kills[-1]["epoch"] = seen[0]["epoch"]
+        if killed:
+            screen.say(f"SIGKILL after the worker had reported flight {seen[-1]['flight']:,}")
+            self.kills.append({"reported": seen[-1]["flight"], "found": 0, "epoch": 0})
+
+    def result(self) -> dict[str, Any]:
+        ends = [life[-1] for life in self.lives]
+        transactions = sum(life[-1]["flight"] - life[0]["flight"] for life in self.lives)
+        seconds = sum(end["seconds"] for end in ends)
+        return {
+            "kills": self.kills,
+            "engine": ends[-1]["engine"],
+            "reason": ends[-1]["reason"],
+            "transactions_per_second": round(transactions / max(seconds, 1e-9)),
+            "bytes_per_transaction": round(
+                sum(end["delta_bytes"] for end in ends) / max(transactions, 1), 1
+            ),
+            "pages_per_transaction": round(
+                sum(end["dirty_pages"] for end in ends) / max(transactions, 1), 2
+            ),
+            "epoch": ends[-1]["epoch"],
+            "generation": ends[-1]["generation"],
+        }
+
+
+def replay_alone(a: Machine, points: list[int], screen: Screen) -> Tally:
+    """One machine: killed, and started again on its own image."""
+    tally = Tally()
     for kill_at in [*points, None]:
-        last = run_worker(folder, options.engine, kill_at, screen)
-        if not last:
-            raise SystemExit("the worker ended before it had opened the image")
-        if kills:
-            kills[-1]["found"] = last[0]["flight"]
-            kills[-1]["epoch"] = last[0]["epoch"]
-        transactions += last[-1]["flight"] - last[0]["flight"]
-        seconds += last[-1]["seconds"]
-        delta_bytes += last[-1]["delta_bytes"]
-        dirty_pages += last[-1]["dirty_pages"]
-        if kill_at is not None:
-            screen.say(f"SIGKILL after the worker had reported flight {last[-1]['flight']:,}")
-            kills.append({"reported": last[-1]["flight"], "found": 0, "epoch": 0})
-    end = last[-1]
-    return {
-        "kills": kills,
-        "engine": end["engine"],
-        "reason": end["reason"],
-        "transactions_per_second": round(transactions / max(seconds, 1e-9)),
-        "bytes_per_transaction": round(delta_bytes / max(transactions, 1), 1),
-        "pages_per_transaction": round(dirty_pages / max(transactions, 1), 2),
-        "epoch": end["epoch"],
-    }
+        tally.add(follow(a.start(), kill_at, screen), kill_at is not None, screen)
+    return tally
+
+
+def replay_with_standby(
+    a: Machine, b: Machine, points: list[int], screen: Screen
+) -> tuple[Tally, str]:
+    """Two machines: at the last kill everything of the first is gone, and the second
+    goes on. Returns what the first was told when it came back, too."""
+    tally = Tally()
+    standby = b.start("standby")
+    worker = a.start("primary")
+    for kill_at in points:
+        tally.add(follow(worker, kill_at, screen), True, screen)
+        if kill_at != points[-1]:
+            worker = a.start("primary")
+    screen.say(f"machine {a.name} is gone; promoting {b.name}")
+    b.promote()
+    # The old primary does not know yet.
+    returned = a.start("primary")
+    why = str(returned.wait_for("fenced", "opened").get("why", ""))
+    if not why:
+        returned.kill()
+        raise SystemExit(f"the old primary {a.name} came back and was not fenced")
+    returned.end()
+    screen.say(f"the old primary {a.name} comes back and is fenced: {why}")
+    rejoined = a.start("standby")
+    tally.add(follow(standby, None, screen), False, screen)
+    rejoined.stop()
+    return tally, why
 
 
 def show(result: dict[str, Any], differences: list[Difference], screen: Screen) -> None:
@@ -144,7 +182,14 @@ def show(result: dict[str, Any], differences: list[Difference], screen: Screen) 
         )
     for d in differences[:20]:
         screen.say(f"  {d.group} {d.name} {d.figure}: image {d.image}, pandas {d.pandas}")
-    screen.say("every figure equals what pandas computes" if not differences else "NOT EQUAL")
+    where = "of both machines" if result["images"] > 1 else "of the image"
+    screen.say(
+        f"every figure {where} equals what pandas computes" if not differences else "NOT EQUAL"
+    )
+
+
+def points_of(kills: int, flights: int) -> list[int]:
+    return sorted(random.randrange(flights) for _ in range(kills))
 
 
 def run(options: argparse.Namespace, folder: Path) -> int:
@@ -153,10 +198,23 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     table, names = make_table(flights)
     table.save(folder)
     screen = Screen(len(flights), quiet=options.json)
+    points = points_of(options.kills, len(flights))
     screen.say(f"{len(flights):,} flights, {options.kills} kills to come")
-    result = replay_all(folder, options, screen)
-    differences = compare(folder, flights, names, table.sizes)
+    a = Machine("a", folder / "a", folder / "flights.npz", options.engine)
+    images, fenced = [a.image], ""
+    if options.standby and points:
+        b = Machine("b", folder / "b", folder / "flights.npz", options.engine)
+        a.join(b, folder / "keys")
+        b.join(a, folder / "keys")
+        tally, fenced = replay_with_standby(a, b, points, screen)
+        images = [b.image, a.image]
+    else:
+        tally = replay_alone(a, points, screen)
+    result = tally.result()
+    differences = [d for image in images for d in compare(image, flights, names, table.sizes)]
     result["flights"] = len(flights)
+    result["images"] = len(images)
+    result["fenced"] = fenced
     result["compared"] = {
         group: len(members) * len(FIGURES) for group, members in zip(GROUPS, names, strict=True)
     }

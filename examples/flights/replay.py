@@ -1,33 +1,35 @@
 # SPDX-License-Identifier: MIT
 """The worker: replays the flights, one a transaction, from where the image is.
 
-    python replay.py FOLDER
+    python replay.py FOLDER/flights.npz IMAGE
+    python replay.py FOLDER/flights.npz IMAGE --role standby --listen HOST:PORT --peer HOST:PORT
 
-FOLDER holds flights.npz; the image is FOLDER/flights.hac. Prints a line of JSON
-when it has opened the image, a few each second while it works, and one at the end.
+The same program runs on both machines: as a standby it waits until it is primary. It
+prints a line of JSON for each event: "standby", "opened" (as primary), "at" (a few
+each second while it works), "finished", or "fenced" (a newer primary exists: exit 3).
 """
 
+import argparse
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from table import FIGURES, GROUPS, Ints, Table
 
 import pyhac
 
 REPORT_EVERY = 2000  # flights
+FENCED = 3
 
 
-def open_image(folder: Path, engine: str = "auto", *, readonly: bool = False) -> pyhac.Context:
+def open_image(image: Path, engine: str = "auto", **options: Any) -> pyhac.Context:
     # RING: a transaction ends when it is in the queue to the journal. SIGKILL may
     # cost us the newest ones, but the cursor goes with them, so they are replayed.
-    return pyhac.open(
-        folder / "flights.hac",
-        engine=engine,
-        level=None if readonly else pyhac.Level.RING,
-        readonly=readonly,
-    )
+    if not options.get("readonly"):
+        options["level"] = pyhac.Level.RING
+    return pyhac.open(image, engine=engine, **options)
 
 
 def claim(ctx: pyhac.Context, sizes: Ints) -> tuple[list[Ints], Ints]:
@@ -39,47 +41,86 @@ def claim(ctx: pyhac.Context, sizes: Ints) -> tuple[list[Ints], Ints]:
     return figures, ctx.array("cursor", 1, "i8")
 
 
-def replay(folder: Path, engine: str) -> None:
-    table = Table.load(folder)
-    with open_image(folder, engine) as ctx:
-        (origins, dests, carriers, aircraft), cursor = claim(ctx, table.sizes)
+def tell(event: str, **facts: Any) -> None:
+    print(json.dumps({"event": event, **facts}), flush=True)
 
-        @ctx.transactional
-        def add(
-            flight: int, figures: Ints, origin: int, dest: int, carrier: int, tail: int
-        ) -> None:
-            origins[origin] += figures
-            dests[dest] += figures
-            carriers[carrier] += figures
-            aircraft[tail] += figures
-            cursor[0] = flight + 1
 
-        start, first, before = time.perf_counter(), int(cursor[0]), ctx.stats
+def replay(table: Table, ctx: pyhac.Context, last_level: pyhac.Level) -> None:
+    (origins, dests, carriers, aircraft), cursor = claim(ctx, table.sizes)
+    if ctx.role == "standby":
+        tell("standby", epoch=ctx.epoch)
+        ctx.wait_primary()
 
-        def report(event: str, flight: int) -> None:
-            stats = ctx.stats - before
-            line = {
-                "event": event,
-                "flight": flight,
-                "first": first,
-                "epoch": ctx.epoch,
-                "generation": ctx.generation,
-                "engine": ctx.engine.name,
-                "reason": ctx.engine.reason,
-                "seconds": time.perf_counter() - start,
-                "delta_bytes": stats.delta_bytes,
-                "dirty_pages": stats.dirty_pages,
-            }
-            print(json.dumps(line), flush=True)
+    @ctx.transactional
+    def add(flight: int, figures: Ints, origin: int, dest: int, carrier: int, tail: int) -> None:
+        origins[origin] += figures
+        dests[dest] += figures
+        carriers[carrier] += figures
+        aircraft[tail] += figures
+        cursor[0] = flight + 1
 
-        report("opened", first)
-        members = table.members.tolist()
-        for flight in range(first, len(members)):
-            add(flight, table.figures[flight], *members[flight])
-            if flight % REPORT_EVERY == 0:
-                report("at", flight + 1)
-        report("finished", len(members))
+    start, first, before = time.perf_counter(), int(cursor[0]), ctx.stats
+
+    def report(event: str, flight: int) -> None:
+        stats = ctx.stats - before
+        tell(
+            event,
+            flight=flight,
+            first=first,
+            epoch=ctx.epoch,
+            generation=ctx.generation,
+            engine=ctx.engine.name,
+            reason=ctx.engine.reason,
+            helper=ctx.helper,
+            seconds=time.perf_counter() - start,
+            delta_bytes=stats.delta_bytes,
+            dirty_pages=stats.dirty_pages,
+        )
+
+    report("opened", first)
+    members = table.members.tolist()
+    for flight in range(first, len(members)):
+        add(flight, table.figures[flight], *members[flight])
+        if flight % REPORT_EVERY == 0:
+            report("at", flight + 1)
+    with ctx.transaction(level=last_level):
+        pass  # when this has ended, everything has reached the level
+    report("finished", len(members))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--role", choices=["auto", "primary", "standby"])
+    parser.add_argument("--listen")
+    parser.add_argument("--peer", action="append", default=[])
+    parser.add_argument("--tls")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse()
+    table = Table.load(options.table)
+    replication = {}
+    level = pyhac.Level.JOURNAL
+    if options.role:
+        replication = {
+            "role": options.role,
+            "listen": options.listen,
+            "peers": options.peer,
+            "tls": options.tls,
+        }
+        level = pyhac.Level.BACKUP(1)
+    try:
+        with open_image(options.image, options.engine, **replication) as ctx:
+            replay(table, ctx, level)
+    except pyhac.Fenced as why:
+        tell("fenced", why=str(why))
+        return FENCED
+    return 0
 
 
 if __name__ == "__main__":
-    replay(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "auto")
+    sys.exit(main())
