@@ -105,7 +105,7 @@ static int write_batch(struct drainer *drainer, const struct batch *batch)
 	pthread_mutex_lock(&drainer->lock);
 	/* A group in parts stays in one segment, so that cutting it is one cut. */
 	if (!batch->goes_on)
-		journal_rotate(journal, FRAME_HEADER_SIZE + batch->size);
+		journal_rotate(journal, FRAME_HEADER_CIPHER_SIZE + batch->size);
 	error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
 	if (!error) {
 		atomic_store(&shared->written, journal->start + journal->offset);
@@ -279,7 +279,7 @@ static int compact(struct drainer *drainer, const struct image_state *state)
 	base.last_epoch = atomic_load(&drainer->pushed_epoch);
 	base.next_area_id = drainer->next_area_id;
 	error = image_write_base(image->store->directory, image->path, image->store->uuid, &base,
-				 state);
+				 state, &image->store->coding);
 	if (error)
 		return error;
 	image_remove_segments(image->store->directory, image->store->first_segment,
