@@ -24,9 +24,10 @@ struct hac {
 	uint32_t flags;
 	struct hac_level level;
 	char engine[32];         /* as asked for: "auto" or a name */
-	struct frame_coding coding; /* of the image, and of copies */
 	struct image *image;     /* NULL without a path */
 	struct drainer *drainer; /* NULL without a path, or read-only */
+
+	struct frame_coding coding; /* of the image, and of copies */
 
 	struct area **areas; /* ascending by id */
 	size_t areas_count;

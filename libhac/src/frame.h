@@ -68,7 +68,7 @@
 #define FRAME_VERSION 1
 #define FRAME_HEADER_SIZE 128        /* without a cipher; the least */
 #define FRAME_HEADER_CIPHER_SIZE 184 /* with one; the most */
-#define FRAME_HEADER_MAX 4096 /* of any version: for telling new from damaged */
+#define FRAME_HEADER_MAX 4096        /* of any version: for telling new from damaged */
 
 #define FRAME_CIPHER_NONE 0
 #define FRAME_CIPHER_AES 1
@@ -83,7 +83,7 @@ enum frame_kind {
 };
 
 struct frame_header {
-	uint8_t codec;   /* enum hac_codec */
+	uint8_t codec; /* enum hac_codec */
 	uint8_t cipher;
 	uint8_t kind;    /* enum frame_kind */
 	uint8_t padding; /* zeros behind what is compressed */

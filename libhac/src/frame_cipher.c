@@ -59,10 +59,11 @@ static int parse_key(const char *line, size_t size, const char *source, struct f
 
 		if (high < 0 || low < 0) {
 			frame_key_wipe(out);
-			return hac_fail(EINVAL,
-					"key_file %s: what is there instead of a key is not made of "
-					"hexadecimal digits",
-					source);
+			return hac_fail(
+				EINVAL,
+				"key_file %s: what is there instead of a key is not made of "
+				"hexadecimal digits",
+				source);
 		}
 		out->bytes[i / 2] = (unsigned char)(high << 4 | low);
 	}
@@ -114,8 +115,8 @@ static int load_file(const char *key_file, struct frame_key *out)
 		error = errno;
 	else
 		close(fd);
-	error = error ? hac_fail(EINVAL, "key_file %s cannot be read: %s",
-				 shown(key_file), strerror(error)) :
+	error = error ? hac_fail(EINVAL, "key_file %s cannot be read: %s", shown(key_file),
+				 strerror(error)) :
 			parse_key(line, filled, shown(key_file), out);
 	explicit_bzero(line, sizeof(line));
 	return error;

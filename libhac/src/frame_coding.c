@@ -229,15 +229,17 @@ int frame_reader_failed(int error, const char *what)
 				"variable HAC_KEY_FILE)",
 				what);
 	case -EKEYREJECTED:
-		return hac_fail(EACCES,
-				"%s is encrypted with another key: give the one that it was "
-				"written with (key_file=, or the environment variable HAC_KEY_FILE)",
-				what);
+		return hac_fail(
+			EACCES,
+			"%s is encrypted with another key: give the one that it was "
+			"written with (key_file=, or the environment variable HAC_KEY_FILE)",
+			what);
 	case -ENOTUNIQ:
-		return hac_fail(EACCES,
-				"%s is not encrypted, but there is a key: open it without key_file= "
-				"and HAC_KEY_FILE, or encrypt it first (hac compact)",
-				what);
+		return hac_fail(
+			EACCES,
+			"%s is not encrypted, but there is a key: open it without key_file= "
+			"and HAC_KEY_FILE, or encrypt it first (hac compact)",
+			what);
 	case -EOPNOTSUPP:
 		return hac_fail(EOPNOTSUPP,
 				"%s is compressed or encrypted in a way that this libhac was built "

@@ -36,7 +36,9 @@ struct journal {
 	uint64_t chunk;     /* how much more to set aside next time */
 	uint64_t rotate_at; /* not before this offset: the last attempt failed */
 	bool no_fallocate;  /* the file system cannot set room aside */
-	struct frame_writer *writer; /* NULL: frames are written as they are */
+
+	/* NULL: frames are written as they are. */
+	struct frame_writer *writer;
 };
 
 /* Make segment `segment` in the directory, durably; its descriptor. */

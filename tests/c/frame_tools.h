@@ -50,7 +50,9 @@ __attribute__((unused)) static size_t make_payload(unsigned char *out, size_t ro
 						   unsigned long long *seed)
 {
 	struct record image = { .kind = RECORD_IMAGE, .image = { 1, RECORD_BYTE_ORDER, 4096, 8 } };
-	struct record base = { .kind = RECORD_BASE, .epoch = 9, .base = { 3, 2, 7, 11, 5, 7, 6, 1 } };
+	struct record base = { .kind = RECORD_BASE,
+			       .epoch = 9,
+			       .base = { 3, 2, 7, 11, 5, 7, 6, 1 } };
 	struct record layout = {
 		.kind = RECORD_LAYOUT,
 		.epoch = 9,

@@ -104,8 +104,21 @@ static void make_specimens(void)
 static uint64_t interesting(void)
 {
 	static const uint64_t values[] = {
-		0, 1, 7, 8, 255, 256, 4096, INT32_MAX, UINT32_MAX, INT64_MAX, UINT64_MAX,
-		FRAME_RAW_MAX, FRAME_RAW_MAX + 8, (uint64_t)1 << 32, (uint64_t)1 << 47,
+		0,
+		1,
+		7,
+		8,
+		255,
+		256,
+		4096,
+		INT32_MAX,
+		UINT32_MAX,
+		INT64_MAX,
+		UINT64_MAX,
+		FRAME_RAW_MAX,
+		FRAME_RAW_MAX + 8,
+		(uint64_t)1 << 32,
+		(uint64_t)1 << 47,
 	};
 
 	return values[below(sizeof(values) / sizeof(values[0]))] + (below(4) ? 0 : below(16) - 8);
@@ -123,7 +136,8 @@ static void change_number(unsigned char *at, size_t width)
 static void mutate(unsigned char *bytes, size_t size)
 {
 	for (uint64_t n = below(4) + 1; size && n--;) {
-		size_t at = below(size), left = size - at, length = below(left < 32 ? left : 32) + 1;
+		size_t at = below(size), left = size - at,
+		       length = below(left < 32 ? left : 32) + 1;
 		const struct specimen *other = &specimens[below(specimens_count)];
 
 		switch (below(6)) {
@@ -158,8 +172,8 @@ static void mutate_header(unsigned char *frame)
 	static const struct {
 		unsigned char at, width;
 	} fields[] = {
-		{ 10, 2 }, { 12, 1 }, { 13, 1 },  { 14, 1 },  { 15, 1 }, { 16, 4 }, { 24, 8 },
-		{ 32, 8 }, { 40, 8 }, { 48, 8 },  { 64, 8 },  { 80, 8 }, { 88, 8 }, { 88, 8 },
+		{ 10, 2 },  { 12, 1 },  { 13, 1 },  { 14, 1 },  { 15, 1 },  { 16, 4 }, { 24, 8 },
+		{ 32, 8 },  { 40, 8 },  { 48, 8 },  { 64, 8 },  { 80, 8 },  { 88, 8 }, { 88, 8 },
 		{ 120, 8 }, { 136, 8 }, { 144, 4 }, { 148, 8 }, { 160, 8 },
 	};
 	size_t i = below(sizeof(fields) / sizeof(fields[0]));
@@ -243,7 +257,8 @@ static void look_at_record(const struct record *r)
 	}
 }
 
-static int decode(const struct specimen *s, enum level level, const unsigned char *frame, size_t size)
+static int decode(const struct specimen *s, enum level level, const unsigned char *frame,
+		  size_t size)
 {
 	int64_t promised = frame_peek_size(frame, size);
 	const unsigned char *payload;
@@ -300,7 +315,7 @@ static long long fuzz(unsigned long rounds)
 		size_t size;
 
 		frame = level == RECORDS ? rerecorded(s, &size) :
-			level == PACKED	 ? repacked(s, &size) :
+			level == PACKED  ? repacked(s, &size) :
 					   mutated(s, level, &size);
 		start = now_ns();
 		tried[level]++;
