@@ -323,8 +323,10 @@ int hac_compact_image(const char *path)
 	error = frame_coding_load(HAC_CODEC_NONE, NULL, &store.coding);
 	if (!error)
 		error = open_for_writing(path, false, true, 0, &store, &recovery);
-	if (!error)
+	if (!error) {
+		store.coding.codec = recovery.codec;
 		error = compact_recovered(&recovery, &store.coding);
+	}
 	recovery_free(&recovery);
 	close_store(&store);
 	return error;

@@ -80,6 +80,8 @@ int recovery_visit_frame(struct recovery *recovery, const struct walk_frame *fra
 	struct record record;
 	int result;
 
+	if (frame->header.codec != HAC_CODEC_NONE)
+		recovery->codec = frame->header.codec;
 	if (!frame->header.raw)
 		return recovery_damaged(recovery, frame->file, frame->offset,
 					"the frame is intact, but there is nothing in it");

@@ -62,6 +62,7 @@ struct recovery {
 	uint64_t journal_bytes;
 	uint64_t frames;
 	uint64_t transactions;
+	uint32_t codec; /* of the last frame that is compressed */
 
 	struct generation *generations; /* the base's first */
 	size_t generations_count;

@@ -179,7 +179,7 @@ static void life_of_an_image(uint32_t codec, uint32_t next, const char *key, uin
 	CHECK_OK(hac_compact_image(path));
 	unsetenv("HAC_KEY_FILE");
 	check_image(path, key);
-	look_through(path, HAC_CODEC_NONE, key);
+	CHECK(look_through(path, next, key) || next == HAC_CODEC_LZ4);
 }
 
 static void every_combination(void)
