@@ -75,8 +75,8 @@ int frame_reader_decode(struct frame_reader *reader, const struct frame_header *
 
 /*
  * What those mean to whoever called libhac: -EACCES where it is the key's fault,
- * with a detail that says what to do. `what` is the file, or whatever holds the
- * frame. 0 if it is none of those that are not about damage.
+ * or -EOPNOTSUPP, with a detail that says what to do. `what` is the image, or
+ * whatever holds the frame. 0 for every other error.
  */
 int frame_reader_failed(int error, const char *what);
 

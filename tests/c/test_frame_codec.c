@@ -388,10 +388,15 @@ static void lz4_bombs(void)
 
 static void bombs(void)
 {
+	memset(again, 1, 64);
 	if (frame_codec_available(HAC_CODEC_ZSTD))
 		zstd_bombs();
+	else
+		CHECK_IS(decode_packed(HAC_CODEC_ZSTD, again, 64, 256), -EOPNOTSUPP);
 	if (frame_codec_available(HAC_CODEC_LZ4))
 		lz4_bombs();
+	else
+		CHECK_IS(decode_packed(HAC_CODEC_LZ4, again, 64, 256), -EOPNOTSUPP);
 }
 
 /* --------------------------------------------------------------- options -- */
