@@ -34,6 +34,8 @@
  *     -EREMCHG     strict context: bytes changed outside a transaction
  *     -EPROTOTYPE  the layout differs from the image's (both are in the detail)
  *     -EUSERS      the image is open in another process (its pid is named)
+ *     -EACCES      the image is encrypted, and the key is missing or another one;
+ *                  or it is not, and there is a key; or what open(2) says
  *     -EBADMSG     the image is damaged (file, offset and epoch are named)
  *     -ENOBUFS     the caller's delta buffers are too small (counts are set)
  *     -EXFULL      the ring is full and the context does not wait for it
@@ -123,11 +125,13 @@ struct hac_options {
 	size_t ring_bytes;      /* 0: 256 KiB; rounded up to a power of two */
 	uint32_t codec;         /* enum hac_codec, of what is written from now on */
 	uint32_t reserved;      /* 0 */
-	const char *key_file;   /* NULL: frames are not encrypted. Else a file whose
-				 * first line is a key, 64 hexadecimal digits
-				 * (AES-256-GCM); "env:NAME" takes it from the
-				 * environment. An encrypted image needs it to be
-				 * read at all */
+	const char *key_file;   /* a file whose first line is a key, 64 hexadecimal
+				 * digits (AES-256-GCM); "env:NAME" takes it from the
+				 * environment. NULL: what the environment variable
+				 * HAC_KEY_FILE says in the same way, and without it
+				 * frames are not encrypted. With a key the whole
+				 * image must be encrypted with it; see
+				 * hac_compact_image() for how one becomes that */
 	const struct hac_replication *replication; /* NULL: none, no helper */
 };
 
@@ -141,7 +145,8 @@ struct hac_options {
  * of it or of `path`. The context lives until hac_close(); its memory stays
  * valid after that, so that later calls answer -EBADF.
  *
- * Errors: -EINVAL, -ENODEV, -EUSERS, -EBADMSG, -EROFS (open with HAC_READONLY
+ * Errors: -EINVAL, -ENODEV, -EUSERS, -EBADMSG, -EACCES, -EOPNOTSUPP (a codec or
+ * cipher that libhac was built without), -EROFS (open with HAC_READONLY
  * instead), -ENOENT (read-only and absent), and those of open(2).
  */
 HAC_API HAC_MUST_CHECK int hac_open(const char *path, const struct hac_options *options, hac **out);
@@ -478,7 +483,7 @@ HAC_API HAC_MUST_CHECK int hac_get_engine(uint32_t index, struct hac_engine_info
 
 /*
  * Write the state of the last epoch as a new image at `destination` (which
- * must not exist), with a UUID of its own. Errors: -EEXIST, -EPROTO inside a
+ * must not exist), with a UUID of its own, and the context's codec and key. Errors: -EEXIST, -EPROTO inside a
  * transaction, and those of the file system; a partial copy is removed.
  */
 HAC_API HAC_MUST_CHECK int hac_copy(hac *h, const char *destination);
@@ -513,7 +518,9 @@ struct hac_check {
 /*
  * Read an image from end to end; changes nothing. 0: sound, or only its end
  * is to be cut (dropped_bytes > 0). -EBADMSG: damaged; file, offset and
- * damage_epoch say where. Both fill in `check`.
+ * damage_epoch say where. Both fill in `check`. This call and the next two take
+ * the key of an encrypted image from where the environment variable HAC_KEY_FILE
+ * says, as key_file in struct hac_options.
  */
 HAC_API HAC_MUST_CHECK int hac_check_image(const char *path, struct hac_check *check);
 
@@ -542,7 +549,11 @@ HAC_API HAC_MUST_CHECK int
 hac_log_image(const char *path, int (*each)(void *argument, const struct hac_log_record *record),
 	      void *argument);
 
-/* hac_compact() for an image that is not open. */
+/*
+ * hac_compact() for an image that is not open. Compressed as its frames
+ * were last. Given a key (HAC_KEY_FILE), an image that is not encrypted becomes it; that is
+ * the only way to open such an image with a key.
+ */
 HAC_API HAC_MUST_CHECK int hac_compact_image(const char *path);
 
 /* --------------------------------------------------------------- misc -- */

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "delta.h"
 #include "drainer.h"
+#include "frame_coding.h"
 #include "hac.h"
 #include "image.h"
 
@@ -25,6 +26,8 @@ struct hac {
 	char engine[32];         /* as asked for: "auto" or a name */
 	struct image *image;     /* NULL without a path */
 	struct drainer *drainer; /* NULL without a path, or read-only */
+
+	struct frame_coding coding; /* of the image, and of copies */
 
 	struct area **areas; /* ascending by id */
 	size_t areas_count;

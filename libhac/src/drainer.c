@@ -75,7 +75,7 @@ static bool is_too_large(struct batch *batch, const struct batch *before, uint64
 static void gather(struct drainer *drainer, size_t filled, struct batch *batch)
 {
 	const unsigned char *first = ring_first(&drainer->ring);
-	uint64_t frame_max = io_size_limit() - FRAME_HEADER_SIZE;
+	uint64_t frame_max = io_size_limit() - FRAME_HEADER_CIPHER_SIZE;
 
 	memset(batch, 0, sizeof(*batch));
 	batch->goes_on = drainer->streaming;
@@ -125,11 +125,11 @@ static int write_batch(struct drainer *drainer, const struct batch *batch)
 	int error;
 
 	pthread_mutex_lock(&drainer->lock);
-	journal_rotate(journal, FRAME_HEADER_SIZE + batch->size, !batch->goes_on);
+	journal_rotate(journal, FRAME_HEADER_CIPHER_SIZE + batch->size, !batch->goes_on);
 	error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
 	if (error == -EFBIG) {
 		/* The limit was lowered between the look and the write. */
-		journal_rotate(journal, FRAME_HEADER_SIZE + batch->size, !batch->goes_on);
+		journal_rotate(journal, FRAME_HEADER_CIPHER_SIZE + batch->size, !batch->goes_on);
 		error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
 	}
 	if (!error) {
@@ -304,7 +304,7 @@ static int compact(struct drainer *drainer, const struct image_state *state)
 	base.last_epoch = atomic_load(&drainer->pushed_epoch);
 	base.next_area_id = drainer->next_area_id;
 	error = image_write_base(image->store->directory, image->path, image->store->uuid, &base,
-				 state);
+				 state, &image->store->coding);
 	if (error)
 		return error;
 	image_remove_segments(image->store->directory, image->store->first_segment,

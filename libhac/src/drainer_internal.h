@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct drainer_shared) <= RING_USER_BYTES, "ring.h");
 
 /* What a group costs in the journal beside its records: a frame, at worst; and
  * one for each of its records if it goes in parts. */
-#define DRAINER_CHARGE FRAME_HEADER_SIZE
+#define DRAINER_CHARGE FRAME_HEADER_CIPHER_SIZE
 
 struct drainer {
 	struct ring ring;

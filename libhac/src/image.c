@@ -94,9 +94,9 @@ static bool base_is_new(int directory)
 	struct frame_file file;
 	bool new = false;
 
-	if (frame_file_open(directory, IMAGE_FILE_BASE, &file))
+	if (frame_file_open(directory, IMAGE_FILE_BASE, NULL, &file))
 		return false;
-	if (!frame_file_read(&file, 0, &header, &payload))
+	if (!frame_file_check(&file, 0, &header, &payload))
 		new = !header.last_epoch;
 	frame_file_close(&file);
 	return new;
@@ -176,9 +176,9 @@ static uint64_t next_segment(const struct recovery *recovery)
 }
 
 static int recover_for_writing(struct recovery *recovery, int directory, const char *path,
-			       uint64_t at)
+			       uint64_t at, const struct frame_key *key)
 {
-	int error = recovery_survey(recovery, directory, path, at);
+	int error = recovery_survey(recovery, directory, path, at, key);
 
 	if (!error)
 		error = recovery_apply(recovery);
@@ -193,9 +193,26 @@ static int recover_for_writing(struct recovery *recovery, int directory, const c
 	return 0;
 }
 
-/* Lock an image and recover it; `recovery` is to be freed in any case. */
-static int open_for_writing(const char *path, bool create, uint64_t at, struct image_store *store,
-			    struct recovery *recovery)
+/* As the base's first frame says. */
+static bool is_encrypted(int directory)
+{
+	const unsigned char *payload;
+	struct frame_header header;
+	struct frame_file file;
+	bool encrypted = true;
+
+	if (frame_file_open(directory, IMAGE_FILE_BASE, NULL, &file))
+		return true;
+	if (!frame_file_check(&file, 0, &header, &payload))
+		encrypted = header.cipher;
+	frame_file_close(&file);
+	return encrypted;
+}
+
+/* Lock an image and recover it; `recovery` is to be freed in any case. The store
+ * has its coding. `encrypt`: it need not be encrypted yet, though there is a key. */
+static int open_for_writing(const char *path, bool create, bool encrypt, uint64_t at,
+			    struct image_store *store, struct recovery *recovery)
 {
 	const struct image_state nothing = { .count = 0 };
 	int error;
@@ -216,14 +233,20 @@ static int open_for_writing(const char *path, bool create, uint64_t at, struct i
 	if (!error) {
 		if (!create)
 			return hac_fail(ENOENT, "there is no image in %s", path);
-		error = image_create_files(store->directory, path, &nothing);
+		error = image_create_files(store->directory, path, &nothing, &store->coding);
 	}
-	return error < 0 ? error : recover_for_writing(recovery, store->directory, path, at);
+	if (error < 0)
+		return error;
+	return recover_for_writing(recovery, store->directory, path, at,
+				   encrypt && !is_encrypted(store->directory) ? NULL :
+										&store->coding.key);
 }
 
 static void close_store(struct image_store *store)
 {
 	journal_close(&store->journal);
+	frame_writer_free(store->journal.writer);
+	frame_coding_wipe(&store->coding);
 	image_lock_release(store->lock);
 	if (store->directory >= 0)
 		image_io.close(store->directory);
@@ -245,7 +268,7 @@ static bool is_long(const struct recovery *recovery)
 
 /* Replace base and journal by a base of what was recovered, and an empty
  * segment. */
-static int compact_recovered(struct recovery *recovery)
+static int compact_recovered(struct recovery *recovery, const struct frame_coding *coding)
 {
 	const struct generation *newest = &recovery->generations[recovery->generations_count - 1];
 	struct record_base base = {
@@ -277,7 +300,7 @@ static int compact_recovered(struct recovery *recovery)
 	}
 	if (!error)
 		error = image_write_base(recovery->directory, recovery->path, recovery->uuid, &base,
-					 &state);
+					 &state, coding);
 	if (!error)
 		image_remove_segments(recovery->directory, recovery->segments[0],
 				      base.first_segment);
@@ -296,9 +319,14 @@ int hac_compact_image(const char *path)
 
 	if (!path)
 		return hac_fail(EINVAL, "the path of the image is NULL");
-	error = open_for_writing(path, false, 0, &store, &recovery);
+	memset(&recovery, 0, sizeof(recovery));
+	error = frame_coding_load(HAC_CODEC_NONE, NULL, &store.coding);
 	if (!error)
-		error = compact_recovered(&recovery);
+		error = open_for_writing(path, false, true, 0, &store, &recovery);
+	if (!error) {
+		store.coding.codec = recovery.codec;
+		error = compact_recovered(&recovery, &store.coding);
+	}
 	recovery_free(&recovery);
 	close_store(&store);
 	return error;
@@ -327,6 +355,9 @@ static int begin_generation(struct image *image, const struct recovery *recovery
 	journal->sequence = recovery->next_sequence;
 	journal->segment_bytes = image_limits.segment_bytes;
 	journal->segment = segment;
+	error = frame_writer_create(&image->store->coding, &journal->writer);
+	if (error)
+		return hac_fail(-error, "no memory to write to image %s", image->path);
 	error = journal_open_segment(journal, segment);
 	if (error)
 		return error;
@@ -363,7 +394,8 @@ static int open_readonly(struct image *image, uint64_t at)
 		return hac_fail(ENOENT, "there is no image in %s", image->path);
 	if (error < 0)
 		return error;
-	error = recovery_read(&recovery, image->store->directory, image->path, at, true);
+	error = recovery_read(&recovery, image->store->directory, image->path, at,
+			      &image->store->coding.key, true);
 	if (!error)
 		take_state(image, &recovery);
 	recovery_free(&recovery);
@@ -375,12 +407,12 @@ static int open_writable(struct image *image, uint64_t at)
 	struct image_store *store = image->store;
 	struct recovery recovery;
 	uint64_t segment = 0;
-	int error = open_for_writing(image->path, true, at, store, &recovery);
+	int error = open_for_writing(image->path, true, false, at, store, &recovery);
 
 	if (!error) {
 		/* Older epochs were asked for: then somebody wants to keep
 		 * them. And an image too large for its disk can be opened. */
-		if (!at && is_long(&recovery) && !compact_recovered(&recovery))
+		if (!at && is_long(&recovery) && !compact_recovered(&recovery, &store->coding))
 			segment = recovery.base.first_segment;
 		if (!segment)
 			segment = next_segment(&recovery);
@@ -415,6 +447,8 @@ int image_open(const char *path, const struct image_options *options, struct ima
 	}
 	image->store->directory = image->store->journal.fd = -1;
 	image->readonly = options->readonly;
+	if (options->coding)
+		image->store->coding = *options->coding;
 	error = image->readonly ? open_readonly(image, options->at) :
 				  open_writable(image, options->at);
 	if (error)
@@ -452,7 +486,8 @@ void image_base_record(const struct image *image, struct record_base *out)
 
 /* --------------------------------------------------------------- copy -- */
 
-int image_copy(const struct image_state *state, const char *destination)
+int image_copy(const struct image_state *state, const struct frame_coding *coding,
+	       const char *destination)
 {
 	int directory, error;
 
@@ -467,7 +502,7 @@ int image_copy(const struct image_state *state, const char *destination)
 	if (directory < 0) {
 		error = directory_failed(destination, errno);
 	} else {
-		error = image_create_files(directory, destination, state);
+		error = image_create_files(directory, destination, state, coding);
 		if (!error && image_sync_parent(destination))
 			error = hac_fail(EIO, "the directory of %s cannot be synced", destination);
 		if (error) {

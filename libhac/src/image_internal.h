@@ -38,14 +38,16 @@ pid_t image_lock_owner(int directory);
 /*
  * Write a new base of `state` and put it in the old one's place, durably.
  * `base->areas` and next_area_id are set here. On failure the old one is
- * still there.
+ * still there. The coding must be that of the journal, its key at least.
  */
 int image_write_base(int directory, const char *path, const unsigned char uuid[16],
-		     const struct record_base *base, const struct image_state *state);
+		     const struct record_base *base, const struct image_state *state,
+		     const struct frame_coding *coding);
 
 /* The files of a new image in an empty directory; the layout file comes last
  * and makes it one. */
-int image_create_files(int directory, const char *path, const struct image_state *state);
+int image_create_files(int directory, const char *path, const struct image_state *state,
+		       const struct frame_coding *coding);
 
 /* Remove what a crash may have left of that, or of a compaction. */
 void image_remove_leftovers(int directory);
@@ -68,6 +70,7 @@ struct image_store {
 	int directory;
 	struct image_lock *lock;
 	struct journal journal;
+	struct frame_coding coding;
 	unsigned char uuid[16];
 	uint64_t first_segment; /* that the base needs */
 };

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,9 @@ int recovery_unreadable(struct recovery *recovery, const char *file, int error)
 /* What a frame that cannot be accepted means, outside the journal's end. */
 int recovery_bad_frame(struct recovery *recovery, const char *file, uint64_t offset, int error)
 {
+	char what[PATH_MAX + 8];
+	int failed;
+
 	switch (error) {
 	case -EBADMSG:
 		return recovery_damaged(recovery, file, offset, "no intact frame");
@@ -48,9 +52,23 @@ int recovery_bad_frame(struct recovery *recovery, const char *file, uint64_t off
 		return recovery_damaged(recovery, file, offset,
 					"an intact frame of a format that this version does not "
 					"know; a newer version wrote it");
-	default:
-		return recovery_unreadable(recovery, file, error);
+	case -EILSEQ:
+		return recovery_damaged(recovery, file, offset,
+					"the frame is intact, but cannot be decoded; it was "
+					"tampered with");
+	case -ENOKEY:
+	case -ENOTUNIQ:
+	case -EKEYREJECTED:
+		/* The base's first frame says how all of them are. */
+		if (offset || strcmp(file, IMAGE_FILE_BASE))
+			return recovery_damaged(recovery, file, offset,
+						"the frame is not encrypted in the way that the "
+						"base is; it was put there");
+		break;
 	}
+	snprintf(what, sizeof(what), "image %s", recovery->path);
+	failed = frame_reader_failed(error, what);
+	return failed ? failed : recovery_unreadable(recovery, file, error);
 }
 
 /* ------------------------------------------------------------ walking -- */
@@ -62,15 +80,17 @@ int recovery_visit_frame(struct recovery *recovery, const struct walk_frame *fra
 	struct record record;
 	int result;
 
-	if (!frame->header.stored)
+	if (frame->header.codec != HAC_CODEC_NONE)
+		recovery->codec = frame->header.codec;
+	if (!frame->header.raw)
 		return recovery_damaged(recovery, frame->file, frame->offset,
 					"the frame is intact, but there is nothing in it");
-	while (position < frame->header.stored) {
-		result = record_decode(frame->payload, frame->header.stored, &position, &record);
+	while (position < frame->header.raw) {
+		result = record_decode(frame->payload, frame->header.raw, &position, &record);
 		if (result < 0)
 			return recovery_damaged(recovery, frame->file, frame->offset,
 						"the frame is intact, but a record in it is not");
-		result = visit(argument, frame, &record, position == frame->header.stored);
+		result = visit(argument, frame, &record, position == frame->header.raw);
 		if (result)
 			return result;
 	}
@@ -83,9 +103,10 @@ static int walk_whole_file(struct recovery *recovery, const char *name, enum fra
 			   walk_visit visit, void *argument)
 {
 	struct walk_frame frame = { .file = name };
+	struct frame_header last = { 0 };
 	struct frame_file file;
 	uint64_t sequence = 0;
-	int error = frame_file_open(recovery->directory, name, &file);
+	int error = frame_file_open(recovery->directory, name, recovery->key, &file);
 
 	if (error == -ENOENT)
 		return recovery_damaged(recovery, name, 0, "the file is missing");
@@ -93,7 +114,8 @@ static int walk_whole_file(struct recovery *recovery, const char *name, enum fra
 		return recovery_unreadable(recovery, name, error);
 	do {
 		error = frame_file_read(&file, frame.offset, &frame.header, &frame.payload);
-		if (!error && (frame.header.kind != kind || frame.header.sequence != sequence++ ||
+		if (!error && (frame.header.kind != kind || frame.header.sequence != sequence ||
+			       (sequence && !frame_continues(&last, &frame.header)) ||
 			       (kind != FRAME_LAYOUT &&
 				memcmp(frame.header.uuid, recovery->uuid, sizeof(recovery->uuid)))))
 			error = -EBADMSG;
@@ -102,7 +124,9 @@ static int walk_whole_file(struct recovery *recovery, const char *name, enum fra
 			break;
 		}
 		error = recovery_visit_frame(recovery, &frame, visit, argument);
-		frame.offset += FRAME_HEADER_SIZE + frame.header.stored;
+		frame.offset += frame_size(&frame.header);
+		last = frame.header;
+		sequence++;
 	} while (!error && !(frame.header.flags & FRAME_END));
 	if (!error && frame.offset != file.size)
 		error = recovery_damaged(recovery, name, frame.offset, "the file is too long");
@@ -125,7 +149,7 @@ int recovery_walk_journal(struct recovery *recovery, walk_visit visit, void *arg
 		int error;
 
 		segment_name(name, recovery->segments[i]);
-		error = frame_file_open(recovery->directory, name, &file);
+		error = frame_file_open(recovery->directory, name, recovery->key, &file);
 		if (error)
 			return error == -ENOENT ?
 				       recovery_damaged(recovery, name, 0, "the file is gone") :
@@ -138,7 +162,7 @@ int recovery_walk_journal(struct recovery *recovery, walk_visit visit, void *arg
 			}
 			error = error ? recovery_bad_frame(recovery, name, frame.offset, error) :
 					recovery_visit_frame(recovery, &frame, visit, argument);
-			frame.offset += FRAME_HEADER_SIZE + frame.header.stored;
+			frame.offset += frame_size(&frame.header);
 		}
 		frame_file_close(&file);
 		if (error)
@@ -309,13 +333,15 @@ static int list_segments(struct recovery *recovery)
 
 /* -------------------------------------------------------------- whole -- */
 
-int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at)
+int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at,
+		    const struct frame_key *key)
 {
 	int error;
 
 	memset(recovery, 0, sizeof(*recovery));
 	recovery->directory = directory;
 	recovery->path = path;
+	recovery->key = key;
 	error = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
 				recovery);
 	if (!error)
@@ -338,7 +364,7 @@ void recovery_free(struct recovery *recovery)
 }
 
 int recovery_read(struct recovery *recovery, int directory, const char *path, uint64_t at,
-		  bool apply)
+		  const struct frame_key *key, bool apply)
 {
 	struct damage before = { .offset = UINT64_MAX };
 	int error;
@@ -347,7 +373,7 @@ int recovery_read(struct recovery *recovery, int directory, const char *path, ui
 		const struct timespec pause = { .tv_nsec = 1000000 };
 		bool same;
 
-		error = recovery_survey(recovery, directory, path, at);
+		error = recovery_survey(recovery, directory, path, at, key);
 		if (!error && apply)
 			error = recovery_apply(recovery);
 		/* A writer that is at work makes what looks like damage whole,
@@ -355,7 +381,7 @@ int recovery_read(struct recovery *recovery, int directory, const char *path, ui
 		same = recovery->damage.offset == before.offset &&
 		       !strcmp(recovery->damage.file, before.file);
 		if (!error || error == -EINVAL || error == -ENOMEM || error == -EPROTOTYPE ||
-		    same || attempt == 50)
+		    error == -EACCES || same || attempt == 50)
 			return error;
 		before = recovery->damage;
 		recovery_free(recovery);

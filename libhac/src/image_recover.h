@@ -43,8 +43,9 @@ struct damage {
 };
 
 struct recovery {
-	int directory;    /* borrowed */
-	const char *path; /* borrowed, for details */
+	int directory;               /* borrowed */
+	const char *path;            /* borrowed, for details */
+	const struct frame_key *key; /* borrowed; NULL is none */
 	unsigned char uuid[16];
 	char uuid_text[37];
 
@@ -61,6 +62,7 @@ struct recovery {
 	uint64_t journal_bytes;
 	uint64_t frames;
 	uint64_t transactions;
+	uint32_t codec; /* of the last frame that is compressed */
 
 	struct generation *generations; /* the base's first */
 	size_t generations_count;
@@ -87,15 +89,16 @@ struct recovery {
 	struct damage damage; /* file "" if there is none */
 };
 
-/* Everything but the areas; `at` as in image_options. Both fill in what they
- * found until they failed; recovery_free() in any case. */
-int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at);
+/* Everything but the areas; `at` as in image_options, `key` is borrowed. Both
+ * fill in what they found until they failed; recovery_free() in any case. */
+int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at,
+		    const struct frame_key *key);
 int recovery_apply(struct recovery *recovery);
 
 /* Survey and apply for a reader who has no lock: tries again while the image
  * changes under its hands. */
 int recovery_read(struct recovery *recovery, int directory, const char *path, uint64_t at,
-		  bool apply);
+		  const struct frame_key *key, bool apply);
 void recovery_free(struct recovery *recovery);
 
 /* Note damage, and return -EBADMSG with a detail that names it. */

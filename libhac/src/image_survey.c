@@ -20,6 +20,7 @@ struct survey {
 	uint32_t group_next_id;
 	uint64_t first_epoch; /* in this frame */
 	uint64_t last_epoch;
+	struct frame_header before; /* the frame before; kind 0: there is none */
 };
 
 static struct generation *find_generation(struct recovery *recovery, uint64_t number)
@@ -124,7 +125,7 @@ static int frame_follows(struct recovery *recovery, struct frame_file *file, siz
 		char name[32];
 
 		segment_name(name, recovery->segments[segment]);
-		result = frame_file_open(recovery->directory, name, &later);
+		result = frame_file_open(recovery->directory, name, NULL, &later);
 		if (result)
 			return result;
 		result = frame_file_find(&later, 0, recovery->uuid, recovery->next_sequence);
@@ -150,7 +151,7 @@ static int survey_torn_end(struct survey *survey, struct frame_file *file, size_
 		char name[32];
 
 		segment_name(name, recovery->segments[segment]);
-		if (frame_file_open(recovery->directory, name, &later))
+		if (frame_file_open(recovery->directory, name, NULL, &later))
 			continue;
 		if (frame_file_zeros(&later, 0) != 1)
 			recovery->dropped_bytes += later.size;
@@ -162,19 +163,26 @@ static int survey_torn_end(struct survey *survey, struct frame_file *file, size_
 	recovery->dropped_bytes += file->size - offset;
 	recovery->dropped_epoch = recovery->last_epoch + 1;
 	/* An opening that did not get further than its first frame. */
-	if (!frame_file_read(file, offset, &header, &payload) && !header.first_epoch)
+	if (!frame_file_check(file, offset, &header, &payload) && !header.first_epoch)
 		recovery->dropped_epoch = 0;
 	return 0;
 }
 
 /* A frame that is intact, but stands where another one should. */
-static int check_place(struct recovery *recovery, const struct walk_frame *frame)
+static int check_place(struct survey *survey, const struct walk_frame *frame)
 {
+	struct recovery *recovery = survey->recovery;
+
 	if (frame->header.kind != FRAME_JOURNAL ||
 	    memcmp(frame->header.uuid, recovery->uuid, sizeof(recovery->uuid)))
 		return -EBADMSG;
-	if (frame->header.sequence == recovery->next_sequence)
-		return 0;
+	if (frame->header.sequence == recovery->next_sequence) {
+		if (!survey->before.kind || frame_continues(&survey->before, &frame->header))
+			return 0;
+		return recovery_damaged(recovery, frame->file, frame->offset,
+					"a frame of this image, but of another writer; it was put "
+					"there");
+	}
 	return recovery_damaged(recovery, frame->file, frame->offset,
 				frame->header.sequence > recovery->next_sequence ?
 					"frames before it are missing" :
@@ -193,7 +201,7 @@ static int survey_segment(struct survey *survey, size_t segment, struct frame_fi
 		if (result == -ENODATA)
 			return 1;
 		if (!result) {
-			result = check_place(recovery, &frame);
+			result = check_place(survey, &frame);
 			if (result && recovery->damage.file[0])
 				return result;
 		}
@@ -210,7 +218,8 @@ static int survey_segment(struct survey *survey, size_t segment, struct frame_fi
 		result = recovery_visit_frame(recovery, &frame, visit_survey, survey);
 		if (result)
 			return result;
-		frame.offset += FRAME_HEADER_SIZE + frame.header.stored;
+		frame.offset += frame_size(&frame.header);
+		survey->before = frame.header;
 		recovery->frames++;
 		recovery->next_sequence++;
 		if (survey->group)
@@ -249,7 +258,7 @@ static int survey_segments(struct recovery *recovery)
 		char name[32];
 
 		segment_name(name, recovery->segments[i]);
-		result = frame_file_open(recovery->directory, name, &file);
+		result = frame_file_open(recovery->directory, name, recovery->key, &file);
 		if (result) {
 			result = recovery_unreadable(recovery, name, result);
 			break;

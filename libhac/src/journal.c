@@ -105,28 +105,23 @@ int journal_open_segment(struct journal *journal, uint64_t segment)
 int journal_write(struct journal *journal, struct frame_header *header, const void *payload,
 		  size_t size)
 {
-	unsigned char head[FRAME_HEADER_SIZE];
-	struct iovec parts[2] = {
-		{ .iov_base = head, .iov_len = sizeof(head) },
-		{ .iov_base = (void *)payload, .iov_len = size },
-	};
+	unsigned char head[FRAME_HEADER_CIPHER_SIZE];
+	struct iovec parts[2];
 	int error;
 
-	header->codec = FRAME_CODEC_NONE;
-	header->cipher = FRAME_CIPHER_NONE;
 	header->kind = FRAME_JOURNAL;
 	header->flags = 0;
 	header->sequence = journal->sequence;
 	header->generation = journal->generation;
 	header->time_ns = frame_time();
 	memcpy(header->uuid, journal->uuid, sizeof(header->uuid));
-	header->stored = header->raw = size;
-	header->payload_hash = frame_hash(payload, size);
-	frame_encode_header(head, header);
+	error = frame_writer_encode(journal->writer, header, payload, size, head, parts);
+	if (error)
+		return journal_failed(journal, "make a frame", error);
 	error = io_write_all(journal->fd, parts, 2, journal->offset);
 	if (error)
 		return journal_failed(journal, "write", error);
-	journal->offset += sizeof(head) + size;
+	journal->offset += frame_size(header);
 	journal->sequence++;
 	return 0;
 }

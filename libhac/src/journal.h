@@ -13,7 +13,7 @@
 #ifndef HAC_JOURNAL_H
 #define HAC_JOURNAL_H
 
-#include "frame.h"
+#include "frame_coding.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,6 +36,9 @@ struct journal {
 	uint64_t chunk;     /* how much more to set aside next time */
 	uint64_t rotate_at; /* not before this offset: the last attempt failed */
 	bool no_fallocate;  /* the file system cannot set room aside */
+
+	/* NULL: frames are written as they are. */
+	struct frame_writer *writer;
 };
 
 /* Make segment `segment` in the directory, durably; its descriptor. */

@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct image *open_image(const char *path, bool readonly, uint64_t at)
+__attribute__((unused)) static struct image *open_image(const char *path, bool readonly,
+							uint64_t at)
 {
 	struct image_options options = { .readonly = readonly, .at = at };
 	struct image *image;
