@@ -6,9 +6,11 @@ message is a head of 8 bytes, little-endian, and a body::
 
     u8 kind, u8 flags (0), u16 reserved (0), u32 length of the body
 
-The body of DATA is raw bytes, at most 1 MiB. Every other body is a JSON object of
-at most 64 KiB. Whatever is malformed, too long or out of turn ends the connection;
-the reason is logged. Nobody allocates for bytes that have not come.
+The body of DATA is raw bytes, at most 1 MiB: frames, which have checksums of their own.
+Every other body is a CRC-32 of the head and of what follows, and a JSON object, at most
+64 KiB in all: an acknowledgement that was damaged on its way must not count. Whatever
+is malformed, too long or out of turn ends the connection; the reason is logged. Nobody
+allocates for bytes that have not come.
 
 Who connects asks, who listens answers. The first message says what it is about:
 
@@ -53,6 +55,7 @@ import enum
 import json
 import ssl
 import struct
+import zlib
 from typing import Any
 
 from .address import Address
@@ -60,6 +63,7 @@ from .tls import Security
 
 VERSION = 1
 HEAD = struct.Struct("<BBHI")
+CRC = struct.Struct("<I")
 JSON_MAX = 64 << 10
 DATA_MAX = 1 << 20
 FRAME_MAX = 1 << 30
@@ -110,6 +114,15 @@ def text(body: Body, name: str, most: int = 512) -> str:
     return value
 
 
+def encode(kind: Kind, body: Body | None = None) -> bytes:
+    """A message other than DATA."""
+    data = json.dumps(body).encode() if body else b""
+    head = HEAD.pack(kind, 0, 0, CRC.size + len(data))
+    if CRC.size + len(data) > JSON_MAX:
+        raise ValueError(f"{kind.name} of {len(data)} bytes is too long to send")
+    return head + CRC.pack(zlib.crc32(data, zlib.crc32(head))) + data
+
+
 class Channel:
     """A connection, by messages. One task receives; any may send."""
 
@@ -156,10 +169,13 @@ class Channel:
             if not 0 < length <= DATA_MAX:
                 raise ProtocolError(f"DATA of {length} bytes")
             return kind, {}, await self._take(length, silence)
-        if length > JSON_MAX:
+        if not CRC.size <= length <= JSON_MAX:
             raise ProtocolError(f"{kind.name} of {length} bytes")
+        data = await self._take(length, silence)
+        if CRC.unpack_from(data)[0] != zlib.crc32(data[CRC.size :], zlib.crc32(head)):
+            raise ProtocolError(f"{kind.name} is damaged")
         try:
-            body = json.loads(await self._take(length, silence)) if length else {}
+            body = json.loads(data[CRC.size :]) if length > CRC.size else {}
         except (ValueError, RecursionError) as failure:
             raise ProtocolError(f"{kind.name} is no JSON: {failure}") from None
         if not isinstance(body, dict):
@@ -177,10 +193,7 @@ class Channel:
 
     def put(self, kind: Kind, body: Body | None = None) -> None:
         """Send without waiting; for what is small."""
-        data = json.dumps(body).encode() if body else b""
-        if len(data) > JSON_MAX:
-            raise ValueError(f"{kind.name} of {len(data)} bytes is too long to send")
-        self._write(HEAD.pack(kind, 0, 0, len(data)) + data)
+        self._write(encode(kind, body))
 
     async def send(self, kind: Kind, body: Body | None = None) -> None:
         self.put(kind, body)
