@@ -97,6 +97,8 @@ async def follow(node: "Node", channel: Channel, body: Body) -> None:
         await channel.send(Kind.REFUSED, {"why": why})
         return
     node.seen_generation = leader.generation
+    # It leads: that is what leave was for.
+    node.leave.end(leader.instance)
     await node.end_session()
     if node.leading:
         return

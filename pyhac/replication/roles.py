@@ -2,12 +2,12 @@
 """Who leads: decisions, without any network.
 
 A node that starts asks its peers. Of nodes that are undecided the one of the highest
-*rank* leads: the newest generation, then the newest epoch. To lead it needs *leave*:
-it claims it of all that it can reach, none may refuse, and with itself they must be
-more than half of all. A node gives leave to one claimant at a time, and while it is
-out it does not lead itself. The claimant may rely on it for CLAIM_SECONDS from when
-it asked, the giver keeps to it for LEAVE_SECONDS from when it answered: so however
-long messages take, no two lead by the leave of the same node.
+*rank* leads: the newest generation, then the newest epoch. It needs *leave*, of all its
+peers: who does not answer may be primary. (Only role primary, a decision of whoever
+starts it, leads without those that do not answer.) A node gives leave to one claimant at
+a time, and while it is out it does not lead itself. The claimant may rely on it for
+CLAIM_SECONDS from when it asked, the giver keeps to it for LEAVE_SECONDS from when it
+answered: so however long messages take, no two lead by the leave of the same node.
 """
 
 import enum
@@ -92,8 +92,8 @@ def decide_auto(own: View, peers: Iterable[View | None], configured: int) -> Dec
                 return Decision(False, f"{peer.name} is ahead, and to be a standby: promote it")
         elif peer.state is not State.PRIMARY and peer.outranks(own):
             return Decision(False, f"{peer.name} comes first")
-    if (len(heard) + 1) * 2 <= configured + 1:
-        return Decision(False, f"only {len(heard)} of {configured} peers answer")
+    if len(heard) < configured:
+        return Decision(False, f"only {len(heard)} of {configured} peers answer: waiting")
     return Decision(True, "it comes first")
 
 

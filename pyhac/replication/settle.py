@@ -12,7 +12,16 @@ from ._keeper import KeeperError
 from .address import Address
 from .fetch import fetch
 from .protocol import Body, ProtocolError
-from .roles import CLAIM_SECONDS, Role, State, View, ahead, decide_auto, newer_elsewhere
+from .roles import (
+    CLAIM_SECONDS,
+    LEAVE_SECONDS,
+    Role,
+    State,
+    View,
+    ahead,
+    decide_auto,
+    newer_elsewhere,
+)
 from .status import ask, view_of
 
 if TYPE_CHECKING:
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1.0
 """A node that hears nobody is a standby after so long."""
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = LEAVE_SECONDS + 2.0
 """So long a node with role primary asks again when leave is out to another one."""
 
 
@@ -66,12 +75,8 @@ async def _claim(node: "Node") -> Round | None:
     if not node.leave.give(node.instance, time.monotonic()):
         return None
     answers = await Round(node).ask(claim=True)
-    forced = node.options.role is Role.PRIMARY
-    enough = (answers.granted + 1) * 2 > len(node.options.peers) + 1
-    if node.options.lease:
-        enough = answers.granted > 0
-    elif forced:
-        enough = True
+    forced = node.options.role is Role.PRIMARY and not node.options.lease
+    enough = forced or answers.granted == len(node.options.peers)
     if answers.denials or not enough or node.state in (State.PRIMARY, State.FENCED):
         node.leave.end(node.instance)
         if answers.denials:
