@@ -48,10 +48,15 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    days: int,
+    start: datetime.datetime | None = None,
 ) -> x509.CertificateBuilder:
-    # Clocks of two machines differ a little.
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    if start is None:
+        # Clocks of two machines differ a little.
+        start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -59,7 +64,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=days, hours=1))
+        .not_valid_after(start + datetime.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     )
 
@@ -93,16 +98,22 @@ def _host(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
-def make_node(directory: Path, name: str, hosts: Sequence[str], days: int) -> Path:
-    """Make DIR/NAME for --tls. FileExistsError, ValueError."""
-    if not -36500 < days < 36500:
-        raise ValueError("--days is a number of days")
+def make_node(
+    directory: Path,
+    name: str,
+    hosts: Sequence[str],
+    days: int,
+    start: datetime.datetime | None = None,
+) -> Path:
+    """Make DIR/NAME for --tls, valid from ``start`` on (now). FileExistsError, ValueError."""
+    if not 0 < days < 36500:
+        raise ValueError("--days is at least 1")
     authority, authority_key = _authority(directory)
     node = directory / name
     node.mkdir(mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
-        _builder(_name(name), authority.subject, key, days)
+        _builder(_name(name), authority.subject, key, days, start)
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .add_extension(_usage(authority=False), True)

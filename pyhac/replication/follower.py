@@ -228,7 +228,7 @@ class Following:
         if kind is Kind.FILE:
             await node.change(self._incoming.file, text(body, "name", 40), number(body, "size"))
             return
-        await node.change(self._incoming.finish)
+        await node.change(self._incoming.finish, number(body, "crc"))
         before = node.place
         await node.change(node.keeper.replace, self._incoming.path)
         self._incoming = None

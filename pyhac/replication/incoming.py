@@ -7,6 +7,7 @@ They become the image only when all are there and synced, by hac_keeper_replace(
 import os
 import re
 import shutil
+import zlib
 
 from .protocol import ProtocolError
 
@@ -24,6 +25,7 @@ class Incoming:
         self._fd = -1
         self._file_left = 0
         self._files = 0
+        self._crc = 0
         parent = os.path.dirname(self.path)
         room = os.statvfs(parent)
         if size + _SPARE > room.f_bavail * room.f_frsize:
@@ -46,13 +48,16 @@ class Incoming:
         if self._fd < 0 or len(data) > self._file_left:
             raise ProtocolError("more bytes than the file was said to have")
         self._file_left -= len(data)
+        self._crc = zlib.crc32(data, self._crc)
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def finish(self) -> None:
-        """All is there: make it last."""
+    def finish(self, crc: int) -> None:
+        """All is there: make it last. ``crc``: of the files as they were sent."""
         self._end_file()
+        if crc != self._crc:
+            raise ProtocolError("the base was damaged on its way")
         if self._left:
             raise ProtocolError(f"{self._left} bytes of the base are missing")
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -6,6 +6,7 @@ primary goes on writing behind what was taken.
 """
 
 import os
+import zlib
 from typing import TYPE_CHECKING
 
 from .frames import Gone, segments, written
@@ -17,13 +18,14 @@ _TRIES = 5
 
 
 class Outgoing:
-    """``files``: names and sizes. Read them in that order."""
+    """``files``: names and sizes. Read them in that order. ``crc``: of what was read."""
 
     def __init__(self) -> None:
         self.files: list[tuple[str, int]] = []
         self._open: list[int] = []
         self._current = 0
         self._offset = 0
+        self.crc = 0
 
     @staticmethod
     def of(node: "Node") -> "Outgoing":
@@ -67,6 +69,7 @@ class Outgoing:
             self._current += 1
             self._offset = 0
         self._offset += len(data)
+        self.crc = zlib.crc32(data, self.crc)
         return data
 
     def close(self) -> None:

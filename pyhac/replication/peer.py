@@ -183,7 +183,7 @@ class PeerSink(Sink):
                 while data := await node.question(outgoing.read, DATA_MAX):
                     await channel.send_data(data)
                     self.sent_bytes += len(data)
-            await channel.send(Kind.PLACE)
+            await channel.send(Kind.PLACE, {"crc": outgoing.crc})
             body = await self._answer(channel, Kind.POSITION)
             node.log(
                 "based",

@@ -34,7 +34,7 @@ After LEAD::
     or a new base,
     BASE            --->  uuid, bytes: of all files
     FILE, DATA ...  --->  name, size: for each file
-    PLACE           --->  {}: all is there
+    PLACE           --->  crc: all is there; CRC-32 of the files' bytes
                     <---  POSITION: of the base, now in place; on with JOURNAL
     then
     DATA ...        --->  the journal's bytes as they are, cut anywhere
