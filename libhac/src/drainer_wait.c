@@ -5,7 +5,6 @@
 #include "error.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 #include <time.h>
 
@@ -39,18 +38,12 @@ int drainer_failed(const struct drainer *drainer)
 			drainer->shared->detail);
 }
 
-void drainer_wake(struct drainer_shared *shared, struct ring *ring)
-{
-	atomic_fetch_add(&shared->durable_changes, 1);
-	futex_wake(&shared->durable_changes, INT_MAX);
-	ring_kick_producer(ring);
-}
-
 void drainer_fail(struct drainer_shared *shared, struct ring *ring, int error, const char *detail)
 {
 	memccpy(shared->detail, detail, '\0', sizeof(shared->detail) - 1);
 	atomic_store(&shared->error, error);
-	drainer_wake(shared, ring);
+	drainer_wake_waiters(shared);
+	ring_kick_producer(ring);
 }
 
 uint64_t drainer_durable(const struct drainer *drainer)
@@ -70,8 +63,7 @@ bool drainer_reached(const struct drainer *drainer, uint64_t epoch, uint32_t bac
 void drainer_let_go(struct drainer *drainer)
 {
 	atomic_store(&drainer->closing, true);
-	atomic_fetch_add(&drainer->shared->durable_changes, 1);
-	futex_wake(&drainer->shared->durable_changes, INT_MAX);
+	drainer_wake_waiters(drainer->shared);
 }
 
 static int not_yet(const struct drainer *drainer, uint64_t epoch, uint32_t backups)

@@ -320,7 +320,8 @@ static bool bury(struct helper *helper, int error)
 	helper->failed_error = 0;
 	again = goes_on(helper, error, how);
 	/* Whoever it was about to wake. */
-	drainer_wake(helper->shared, helper->ring);
+	drainer_wake_waiters(helper->shared);
+	ring_kick_producer(helper->ring);
 	if (again)
 		pause_before(helper, was_ready);
 	else

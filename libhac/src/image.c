@@ -16,6 +16,8 @@ struct image_limits image_limits = {
 	.segment_bytes = JOURNAL_SEGMENT_BYTES,
 	.compact_bytes = (uint64_t)64 << 20,
 	.compact_segments = 1000,
+	.drain_ms = 60000,
+	.keeper_ms = 1000,
 };
 
 /* ---------------------------------------------------------- directory -- */
@@ -170,9 +172,18 @@ static int cut_end(const struct recovery *recovery)
 }
 
 /* The segment that comes next: an empty one at the end is used. */
-static uint64_t next_segment(const struct recovery *recovery)
+uint64_t image_next_segment(const struct recovery *recovery)
 {
 	return recovery->segments[recovery->end_segment] + (recovery->end_offset ? 1 : 0);
+}
+
+/* What a crash may have left beside base and journal. */
+static void tidy(const struct recovery *recovery)
+{
+	for (size_t i = 0; i < recovery->superfluous_count; i++)
+		image_remove_segments(recovery->directory, recovery->superfluous[i],
+				      recovery->superfluous[i] + 1);
+	image_remove_leftovers(recovery->directory);
 }
 
 static int recover_for_writing(struct recovery *recovery, int directory, const char *path,
@@ -184,13 +195,36 @@ static int recover_for_writing(struct recovery *recovery, int directory, const c
 		error = recovery_apply(recovery);
 	if (!error && recovery->cut)
 		error = cut_end(recovery);
+	if (!error)
+		tidy(recovery);
+	return error;
+}
+
+int image_survey_for_writing(struct recovery *recovery, const struct image_store *store,
+			     const char *path, struct survey *out)
+{
+	int error = recovery_survey_until(recovery, store->directory, path, &store->coding.key, 0,
+					  out);
+
+	if (!error && recovery->cut)
+		error = cut_end(recovery);
 	if (error)
 		return error;
-	for (size_t i = 0; i < recovery->superfluous_count; i++)
-		image_remove_segments(directory, recovery->superfluous[i],
-				      recovery->superfluous[i] + 1);
-	image_remove_leftovers(directory);
+	/* Those that were removed are counted no more. */
+	if (recovery->cut)
+		recovery->segments_count = recovery->end_segment + 1;
+	tidy(recovery);
 	return 0;
+}
+
+int image_heads_for_writing(struct recovery *recovery, const struct image_store *store,
+			    const char *path)
+{
+	int error = recovery_survey_heads(recovery, store->directory, path, &store->coding.key);
+
+	if (!error)
+		tidy(recovery);
+	return error;
 }
 
 /* As the base's first frame says. */
@@ -209,15 +243,11 @@ static bool is_encrypted(int directory)
 	return encrypted;
 }
 
-/* Lock an image and recover it; `recovery` is to be freed in any case. The store
- * has its coding. `encrypt`: it need not be encrypted yet, though there is a key. */
-static int open_for_writing(const char *path, bool create, bool encrypt, uint64_t at,
-			    struct image_store *store, struct recovery *recovery)
+int image_open_store(const char *path, bool create, struct image_store *store)
 {
 	const struct image_state nothing = { .count = 0 };
 	int error;
 
-	memset(recovery, 0, sizeof(*recovery));
 	store->directory = -1;
 	error = image_open_directory(path, create, &store->directory);
 	if (error)
@@ -229,13 +259,28 @@ static int open_for_writing(const char *path, bool create, bool encrypt, uint64_
 	error = image_lock_take(store->directory, path, &store->lock);
 	if (error)
 		return error;
+	error = image_finish_replacement(store->directory, path);
+	if (error)
+		return error;
 	error = image_classify(store->directory, path);
 	if (!error) {
 		if (!create)
 			return hac_fail(ENOENT, "there is no image in %s", path);
 		error = image_create_files(store->directory, path, &nothing, &store->coding);
 	}
-	if (error < 0)
+	return error < 0 ? error : 0;
+}
+
+/* Lock an image and recover it; `recovery` is to be freed in any case. The store
+ * has its coding. `encrypt`: it need not be encrypted yet, though there is a key. */
+static int open_for_writing(const char *path, bool create, bool encrypt, uint64_t at,
+			    struct image_store *store, struct recovery *recovery)
+{
+	int error;
+
+	memset(recovery, 0, sizeof(*recovery));
+	error = image_open_store(path, create, store);
+	if (error)
 		return error;
 	return recover_for_writing(recovery, store->directory, path, at,
 				   encrypt && !is_encrypted(store->directory) ?
@@ -243,7 +288,7 @@ static int open_for_writing(const char *path, bool create, bool encrypt, uint64_
 					   &store->coding.key);
 }
 
-static void close_store(struct image_store *store)
+void image_close_store(struct image_store *store)
 {
 	journal_close(&store->journal);
 	frame_writer_free(store->journal.writer);
@@ -255,21 +300,25 @@ static void close_store(struct image_store *store)
 
 /* --------------------------------------------------------- compacting -- */
 
+bool image_is_long(const struct recovery *recovery, uint64_t areas_bytes)
+{
+	if (recovery->segments_count > image_limits.compact_segments)
+		return true;
+	return recovery->journal_bytes > image_limits.compact_bytes &&
+	       recovery->journal_bytes / 2 > areas_bytes;
+}
+
 static bool is_long(const struct recovery *recovery)
 {
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < recovery->areas_count; i++)
 		bytes += recovery->areas[i].layout.size;
-	if (recovery->segments_count > image_limits.compact_segments)
-		return true;
-	return recovery->journal_bytes > image_limits.compact_bytes &&
-	       recovery->journal_bytes / 2 > bytes;
+	return image_is_long(recovery, bytes);
 }
 
-/* Replace base and journal by a base of what was recovered, and an empty
- * segment. */
-static int compact_recovered(struct recovery *recovery, const struct frame_coding *coding)
+int image_write_recovered(struct recovery *recovery, const struct frame_coding *coding,
+			  uint64_t segment)
 {
 	const struct generation *newest = &recovery->generations[recovery->generations_count - 1];
 	struct record_base base = {
@@ -277,7 +326,7 @@ static int compact_recovered(struct recovery *recovery, const struct frame_codin
 		.parent = newest->parent,
 		.branch_epoch = newest->branch_epoch,
 		.last_epoch = recovery->last_epoch,
-		.first_segment = next_segment(recovery),
+		.first_segment = segment,
 		.first_sequence = recovery->next_sequence,
 		.next_area_id = recovery->next_area_id,
 	};
@@ -285,30 +334,36 @@ static int compact_recovered(struct recovery *recovery, const struct frame_codin
 	struct layout *layouts = calloc(count + 1, sizeof(*layouts));
 	const unsigned char **bytes = calloc(count + 1, sizeof(*bytes));
 	struct image_state state = { recovery->epoch, layouts, bytes, count };
-	int error = layouts && bytes ? 0 : hac_fail(ENOMEM, "no memory to compact an image"), fd;
+	int error = layouts && bytes ? 0 : hac_fail(ENOMEM, "no memory to compact an image");
 
 	for (size_t i = 0; !error && i < count; i++) {
 		layouts[i] = recovery->areas[i].layout;
 		bytes[i] = recovery->areas[i].contents;
 	}
-	if (!error) {
-		fd = journal_create_segment(recovery->directory, base.first_segment);
-		if (fd < 0)
-			error = hac_fail(-fd, "%s: a segment cannot be made: %s", recovery->path,
-					 strerror(-fd));
-		else
-			image_io.close(fd);
-	}
 	if (!error)
 		error = image_write_base(recovery->directory, recovery->path, recovery->uuid, &base,
 					 &state, coding);
 	if (!error)
-		image_remove_segments(recovery->directory, recovery->segments[0],
-				      base.first_segment);
-	if (!error)
 		recovery->base = base;
 	free(layouts);
 	free(bytes);
+	return error;
+}
+
+/* Replace base and journal by a base of what was recovered, and an empty
+ * segment. */
+static int compact_recovered(struct recovery *recovery, const struct frame_coding *coding)
+{
+	uint64_t segment = image_next_segment(recovery);
+	int error, fd = journal_create_segment(recovery->directory, segment);
+
+	if (fd < 0)
+		return hac_fail(-fd, "%s: a segment cannot be made: %s", recovery->path,
+				strerror(-fd));
+	image_io.close(fd);
+	error = image_write_recovered(recovery, coding, segment);
+	if (!error)
+		image_remove_segments(recovery->directory, recovery->segments[0], segment);
 	return error;
 }
 
@@ -327,40 +382,48 @@ int hac_compact_image(const char *path)
 	if (!error)
 		error = compact_recovered(&recovery, &store.coding);
 	recovery_free(&recovery);
-	close_store(&store);
+	image_close_store(&store);
 	return error;
 }
 
 /* ------------------------------------------------------------ opening -- */
 
-/* The first frame of this opening. The number stands in it, so whatever it
- * writes later can be told from what others wrote. */
-static int begin_generation(struct image *image, const struct recovery *recovery, uint64_t segment)
+/* The first frame of an opening. The number stands in it, so whatever it writes
+ * later can be told from what others wrote. */
+int image_begin_generation(struct image_store *store, const struct recovery *recovery,
+			   const struct record_generation *generation, uint64_t segment)
 {
-	struct journal *journal = &image->store->journal;
+	struct journal *journal = &store->journal;
 	struct record record = {
 		.kind = RECORD_GENERATION,
-		.epoch = image->branch_epoch,
-		.generation = { image->generation, image->parent, image->branch_epoch },
+		.epoch = generation->branch_epoch,
+		.generation = *generation,
 	};
 	struct frame_header header = { .first_epoch = 0 };
 	_Alignas(8) unsigned char payload[64];
 	int error;
 
-	memcpy(journal->uuid, recovery->uuid, sizeof(journal->uuid));
-	journal->directory = recovery->directory;
-	journal->path = image->path;
-	journal->generation = image->generation;
-	journal->sequence = recovery->next_sequence;
-	journal->segment_bytes = image_limits.segment_bytes;
+	image_prepare_journal(store, recovery);
+	journal->generation = generation->generation;
 	journal->segment = segment;
-	error = frame_writer_create(&image->store->coding, &journal->writer);
+	error = frame_writer_create(&store->coding, &journal->writer);
 	if (error)
-		return hac_fail(-error, "no memory to write to image %s", image->path);
+		return hac_fail(-error, "no memory to write to image %s", recovery->path);
 	error = journal_open_segment(journal, segment);
 	if (error)
 		return error;
 	return journal_append(journal, &header, payload, record_encode(payload, &record));
+}
+
+void image_prepare_journal(struct image_store *store, const struct recovery *recovery)
+{
+	struct journal *journal = &store->journal;
+
+	memcpy(journal->uuid, recovery->uuid, sizeof(journal->uuid));
+	journal->directory = recovery->directory;
+	journal->path = recovery->path;
+	journal->sequence = recovery->next_sequence;
+	journal->segment_bytes = image_limits.segment_bytes;
 }
 
 static void take_state(struct image *image, struct recovery *recovery)
@@ -417,13 +480,18 @@ static int open_writable(struct image *image, uint64_t at)
 		if (!at && is_long(&recovery) && !compact_recovered(&recovery, &store->coding))
 			segment = recovery.base.first_segment;
 		if (!segment)
-			segment = next_segment(&recovery);
+			segment = image_next_segment(&recovery);
 		store->first_segment = recovery.base.first_segment;
 		take_state(image, &recovery);
 		image->parent = recovery.generation->number;
 		image->branch_epoch = recovery.epoch;
 		image->generation = recovery.last_generation + 1;
-		error = begin_generation(image, &recovery, segment);
+		recovery.path = image->path;
+		error = image_begin_generation(
+			store, &recovery,
+			&(struct record_generation){ image->generation, image->parent,
+						     image->branch_epoch },
+			segment);
 	}
 	recovery_free(&recovery);
 	return error;
@@ -464,7 +532,7 @@ void image_close(struct image *image)
 {
 	if (!image)
 		return;
-	close_store(image->store);
+	image_close_store(image->store);
 	image_areas_free(image->areas, image->areas_count);
 	free(image->store);
 	free(image->path);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "image_recover.h"
+#include "image_internal.h"
 
 #include "error.h"
 
@@ -292,7 +292,7 @@ static int add_segment(struct recovery *recovery, uint64_t segment)
 	return 0;
 }
 
-static int list_segments(struct recovery *recovery)
+static int list_segments(struct recovery *recovery, uint64_t until)
 {
 	int fd = openat(recovery->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
@@ -308,7 +308,7 @@ static int list_segments(struct recovery *recovery)
 	while (!error && (entry = readdir(directory))) {
 		uint64_t segment = segment_of(entry->d_name);
 
-		if (segment)
+		if (segment && (!until || segment < until))
 			error = add_segment(recovery, segment);
 	}
 	closedir(directory);
@@ -331,24 +331,63 @@ static int list_segments(struct recovery *recovery)
 
 /* -------------------------------------------------------------- whole -- */
 
-int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at,
-		    const struct frame_key *key)
+static int survey(struct recovery *recovery, uint64_t at, uint64_t until, struct survey *out)
 {
-	int error;
+	int error = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
+				    recovery);
 
+	if (!error)
+		error = recovery_walk_base(recovery, visit_base_head, recovery);
+	if (!error)
+		error = list_segments(recovery, until);
+	if (!error)
+		error = recovery_survey_journal(recovery, at, out);
+	return error;
+}
+
+static void begin(struct recovery *recovery, int directory, const char *path,
+		  const struct frame_key *key)
+{
 	memset(recovery, 0, sizeof(*recovery));
 	recovery->directory = directory;
 	recovery->path = path;
 	recovery->key = key;
-	error = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
-				recovery);
-	if (!error)
-		error = recovery_walk_base(recovery, visit_base_head, recovery);
-	if (!error)
-		error = list_segments(recovery);
-	if (!error)
-		error = recovery_survey_journal(recovery, at);
-	return error;
+}
+
+int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at,
+		    const struct frame_key *key)
+{
+	begin(recovery, directory, path, key);
+	return survey(recovery, at, 0, NULL);
+}
+
+int recovery_survey_until(struct recovery *recovery, int directory, const char *path,
+			  const struct frame_key *key, uint64_t until, struct survey *out)
+{
+	begin(recovery, directory, path, key);
+	return survey(recovery, 0, until, out);
+}
+
+/* The first record of the base says it all. */
+static int visit_first_head(void *argument, const struct walk_frame *frame,
+			    const struct record *record, bool last)
+{
+	int error = visit_base_head(argument, frame, record, last);
+
+	return error ? error : 1;
+}
+
+int recovery_survey_heads(struct recovery *recovery, int directory, const char *path,
+			  const struct frame_key *key)
+{
+	int result;
+
+	begin(recovery, directory, path, key);
+	result = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
+				 recovery);
+	if (!result)
+		result = recovery_walk_base(recovery, visit_first_head, recovery);
+	return result < 0 ? result : list_segments(recovery, 0);
 }
 
 void recovery_free(struct recovery *recovery)
@@ -372,12 +411,18 @@ int recovery_read(struct recovery *recovery, int directory, const char *path, ui
 		bool same;
 
 		error = recovery_survey(recovery, directory, path, at, key);
+		if (image_is_replaced(directory))
+			error = hac_fail(EAGAIN,
+					 "image %s is being replaced by another one; where that was "
+					 "interrupted, opening it for writing finishes it",
+					 path);
 		if (!error && apply)
 			error = recovery_apply(recovery);
 		/* A writer that is at work makes what looks like damage whole,
 		 * and a compaction takes segments away: damage stays. */
 		same = recovery->damage.offset == before.offset &&
 		       !strcmp(recovery->damage.file, before.file);
+		same = same && error != -EAGAIN;
 		if (!error || error == -EINVAL || error == -ENOMEM || error == -EPROTOTYPE ||
 		    error == -EACCES || same || attempt == 50)
 			return error;

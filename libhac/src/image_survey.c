@@ -8,21 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where the group that is being read began. */
-struct survey {
-	struct recovery *recovery;
-	bool group; /* one is open */
-	uint64_t group_epoch;
-	uint64_t groups; /* how many began */
-	size_t group_segment;
-	uint64_t group_offset;
-	uint64_t group_sequence;
-	uint32_t group_next_id;
-	uint64_t first_epoch; /* in this frame */
-	uint64_t last_epoch;
-	struct frame_header before; /* the frame before; kind 0: there is none */
-};
-
 static struct generation *find_generation(struct recovery *recovery, uint64_t number)
 {
 	for (size_t i = recovery->generations_count; i--;)
@@ -64,6 +49,7 @@ static bool begin_group(struct survey *survey, const struct walk_frame *frame,
 	survey->group_segment = frame->segment;
 	survey->group_offset = frame->offset;
 	survey->group_sequence = frame->header.sequence;
+	survey->group_before = survey->before;
 	survey->group_next_id = recovery->next_area_id;
 	return record->epoch > recovery->last_epoch;
 }
@@ -189,6 +175,35 @@ static int check_place(struct survey *survey, const struct walk_frame *frame)
 					"a frame stands there for the second time");
 }
 
+int recovery_take_frame(struct survey *survey, const struct walk_frame *frame)
+{
+	struct recovery *recovery = survey->recovery;
+	int result;
+
+	survey->first_epoch = survey->last_epoch = 0;
+	result = recovery_visit_frame(recovery, frame, visit_survey, survey);
+	if (result)
+		return result;
+	survey->before = frame->header;
+	recovery->frames++;
+	recovery->next_sequence++;
+	if (!survey->group) {
+		recovery->end_segment = frame->segment;
+		recovery->end_offset = frame->offset + frame_size(&frame->header);
+	}
+	return 0;
+}
+
+void survey_drop_group(struct survey *survey)
+{
+	struct recovery *recovery = survey->recovery;
+
+	recovery->next_sequence = survey->group_sequence;
+	survey->before = survey->group_before;
+	survey->group = false;
+	survey->groups--;
+}
+
 /* 1: the journal goes on in the next segment. 0: it ends here. */
 static int survey_segment(struct survey *survey, size_t segment, struct frame_file *file)
 {
@@ -214,18 +229,10 @@ static int survey_segment(struct survey *survey, size_t segment, struct frame_fi
 		}
 		if (result)
 			return recovery_bad_frame(recovery, file->name, frame.offset, result);
-		survey->first_epoch = survey->last_epoch = 0;
-		result = recovery_visit_frame(recovery, &frame, visit_survey, survey);
+		result = recovery_take_frame(survey, &frame);
 		if (result)
 			return result;
 		frame.offset += frame_size(&frame.header);
-		survey->before = frame.header;
-		recovery->frames++;
-		recovery->next_sequence++;
-		if (survey->group)
-			continue;
-		recovery->end_segment = segment;
-		recovery->end_offset = frame.offset;
 	}
 }
 
@@ -238,16 +245,16 @@ static void survey_unfinished(struct survey *survey, const uint64_t *sizes)
 		return;
 	recovery->end_segment = survey->group_segment;
 	recovery->end_offset = survey->group_offset;
-	recovery->next_sequence = survey->group_sequence;
 	recovery->dropped_epoch = survey->group_epoch;
 	recovery->dropped_bytes = 0;
 	recovery->cut = true;
 	for (size_t i = recovery->end_segment; i < recovery->segments_count; i++)
 		recovery->dropped_bytes += sizes[i];
 	recovery->dropped_bytes -= recovery->end_offset;
+	survey_drop_group(survey);
 }
 
-static int survey_segments(struct recovery *recovery)
+static int survey_segments(struct recovery *recovery, struct survey *out)
 {
 	struct survey survey = { .recovery = recovery };
 	uint64_t *sizes = calloc(recovery->segments_count, sizeof(*sizes));
@@ -275,6 +282,8 @@ static int survey_segments(struct recovery *recovery)
 	}
 	if (result >= 0)
 		survey_unfinished(&survey, sizes);
+	if (out)
+		*out = survey;
 	free(sizes);
 	return result < 0 ? result : 0;
 }
@@ -345,9 +354,9 @@ static void mark_lineage(struct recovery *recovery)
 	}
 }
 
-int recovery_survey_journal(struct recovery *recovery, uint64_t at)
+int recovery_survey_journal(struct recovery *recovery, uint64_t at, struct survey *out)
 {
-	int error = survey_segments(recovery);
+	int error = survey_segments(recovery, out);
 
 	if (!error)
 		error = find_wanted(recovery, at);

@@ -69,6 +69,20 @@ int journal_reserve(struct journal *journal, uint64_t position);
 /* The position up to which frames have room. */
 uint64_t journal_reserved(const struct journal *journal);
 
+/* Go on at `offset` of a segment that is there; what lies behind it is cut off.
+ * It becomes the newest one, and `start` is left alone. -errno with a detail. */
+int journal_go_on(struct journal *journal, uint64_t segment, uint64_t offset);
+
+/*
+ * A frame that somebody else made, byte for byte, and synced. -errno with a
+ * detail; then it is not there. `broken`: what the disk holds is not known any
+ * more, and the journal must not be used after that.
+ */
+int journal_put(struct journal *journal, const void *frame, size_t size, bool *broken);
+
+/* Cut off what lies behind `offset`, where frame `sequence` will be. Durably. */
+int journal_cut(struct journal *journal, uint64_t offset, uint64_t sequence);
+
 /* Begin the next segment if this one is long enough, or if a frame of `size`
  * bytes would pass the limit on file sizes. Failure is no harm: this one goes
  * on. */
