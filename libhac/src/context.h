@@ -23,12 +23,12 @@ struct hac {
 	bool closed;
 	uint32_t flags;
 	struct hac_level level;
-	char engine[32];         /* as asked for: "auto" or a name */
+	char engine[32];            /* as asked for: "auto" or a name */
 	struct frame_coding coding; /* of the image, and of copies */
-	uint32_t role;           /* HAC_PRIMARY or HAC_STANDBY; 0 without replication */
-	uint32_t resets;         /* a standby: of the image, when it was read */
-	struct image *image;     /* NULL without a path */
-	struct drainer *drainer; /* NULL without a path, or read-only */
+	uint32_t role;              /* HAC_PRIMARY or HAC_STANDBY; 0 without replication */
+	uint32_t resets;            /* a standby: of the image, when it was read */
+	struct image *image;        /* NULL without a path */
+	struct drainer *drainer;    /* NULL without a path, or read-only */
 
 	struct area **areas; /* ascending by id */
 	size_t areas_count;

@@ -283,9 +283,8 @@ static int open_for_writing(const char *path, bool create, bool encrypt, uint64_
 	if (error)
 		return error;
 	return recover_for_writing(recovery, store->directory, path, at,
-				   encrypt && !is_encrypted(store->directory) ?
-					   NULL :
-					   &store->coding.key);
+				   encrypt && !is_encrypted(store->directory) ? NULL :
+										&store->coding.key);
 }
 
 void image_close_store(struct image_store *store)
