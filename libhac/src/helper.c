@@ -41,10 +41,10 @@ struct helper {
 	int error;       /* why, with `detail`; 0: it was asked to */
 	char detail[1024];
 
-	uint32_t role;          /* what HELLO says ... */
-	uint64_t generation;    /* ... */
-	bool wants_promotion;   /* ... and what is said again to the next one */
-	uint32_t asked;         /* COMPACT or CLOSE, or 0; and its answer: */
+	uint32_t role;        /* what HELLO says ... */
+	uint64_t generation;  /* ... */
+	bool wants_promotion; /* ... and what is said again to the next one */
+	uint32_t asked;       /* COMPACT or CLOSE, or 0; and its answer: */
 	int answer;
 	char answer_text[512];
 	bool closed; /* CLOSE was answered */
@@ -270,9 +270,10 @@ static bool goes_on(struct helper *helper, int error, const char *how)
 	if (n < DEATHS_MAX || now - helper->deaths[n % DEATHS_MAX] > DEATHS_NS)
 		return true;
 	helper->error = -EIO;
-	snprintf(helper->detail, sizeof(helper->detail),
-		 "the helper '%s' died %d times within %d s without getting ready; the last time %s",
-		 name, DEATHS_MAX, (int)(DEATHS_NS / NS_PER_S), how);
+	snprintf(
+		helper->detail, sizeof(helper->detail),
+		"the helper '%s' died %d times within %d s without getting ready; the last time %s",
+		name, DEATHS_MAX, (int)(DEATHS_NS / NS_PER_S), how);
 	drainer_fail(helper->shared, helper->ring, helper->error, helper->detail);
 	return false;
 }
@@ -311,8 +312,7 @@ static bool bury(struct helper *helper, int error)
 		pthread_mutex_unlock(&helper->lock);
 		helper_reap(&process, end, sizeof(end));
 		error = helper->failed_error ? helper->failed_error : -EIO;
-		snprintf(how, sizeof(how), "%s",
-			 helper->failed_error ? helper->failed_text : end);
+		snprintf(how, sizeof(how), "%s", helper->failed_error ? helper->failed_text : end);
 	}
 	pthread_mutex_lock(&helper->lock);
 	was_ready = helper->ready;

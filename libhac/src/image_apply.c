@@ -119,7 +119,7 @@ int image_areas_lay(struct image_area **areas, size_t *count, const char *path,
 {
 	struct recovery list = { .areas = *areas, .areas_count = *count };
 	struct image_area *area = image_area_find(*areas, *count, layout->id);
-	int error = area ? change_area(area, layout) : add_area(&list, layout);
+	int error = area ? change_area(&list, area, layout) : add_area(&list, layout);
 
 	*areas = list.areas;
 	*count = list.areas_count;

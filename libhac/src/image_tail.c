@@ -184,7 +184,8 @@ int image_tail_read(const struct image *image, uint64_t segment, uint64_t offset
 		char name[32];
 
 		segment_name(name, tail.at.segment);
-		result = frame_file_open(image->store->directory, name, &image->store->coding.key, &file);
+		result = frame_file_open(image->store->directory, name, &image->store->coding.key,
+					 &file);
 		if (result == -ENOENT || result == -EBADMSG)
 			return TAIL_LOST;
 		if (result)

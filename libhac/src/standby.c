@@ -25,8 +25,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#define RELOADS 20           /* of an image that is replaced meanwhile */
-#define PROMOTION_MS 10000   /* for the journal to get where it is said to be */
+#define RELOADS 20         /* of an image that is replaced meanwhile */
+#define PROMOTION_MS 10000 /* for the journal to get where it is said to be */
 #define PAUSE_NS 2000000
 
 int standby_refuse(const hac *h)
@@ -97,16 +97,18 @@ static void settle(hac *h)
 static int check_fits(const struct area *area, const struct layout *layout)
 {
 	if (!area->adopted && layout->size > area->layout.capacity)
-		return hac_fail(EPROTOTYPE,
-				"area '%s' is of %" PRIu64 " bytes on the primary, and mapped with a "
-				"capacity of %" PRIu64 " here: close this standby, and map the area "
-				"with that capacity",
-				layout->name, layout->size, area->layout.capacity);
+		return hac_fail(
+			EPROTOTYPE,
+			"area '%s' is of %" PRIu64 " bytes on the primary, and mapped with a "
+			"capacity of %" PRIu64 " here: close this standby, and map the area "
+			"with that capacity",
+			layout->name, layout->size, area->layout.capacity);
 	if (layout->size < area->layout.size && !area->pending)
-		return hac_fail(EPROTOTYPE,
-				"area '%s' shrank from %" PRIu64 " to %" PRIu64 " bytes: the image "
-				"was opened at an older epoch; close this standby and open it again",
-				layout->name, area->layout.size, layout->size);
+		return hac_fail(
+			EPROTOTYPE,
+			"area '%s' shrank from %" PRIu64 " to %" PRIu64 " bytes: the image "
+			"was opened at an older epoch; close this standby and open it again",
+			layout->name, area->layout.size, layout->size);
 	return context_check_stored(layout, area);
 }
 
@@ -184,7 +186,7 @@ struct check {
 	struct check_size {
 		uint32_t id;
 		uint64_t size;
-	} *sizes;
+	} * sizes;
 	size_t count;
 	struct check_size last;
 };
@@ -236,8 +238,7 @@ static int check_runs(struct check *check, const struct record *record)
 		const struct hac_run *run = &record->transaction.runs[i];
 
 		if (!check->last.id || check->last.id != run->area)
-			check->last = (struct check_size){ run->area,
-							   find_size(check, run->area) };
+			check->last = (struct check_size){ run->area, find_size(check, run->area) };
 		if (run->offset > check->last.size || run->length > check->last.size - run->offset)
 			return hac_fail(EBADMSG,
 					"image %s is damaged: epoch %" PRIu64
@@ -348,8 +349,7 @@ static void move_runs(struct move *move, const struct record_transaction *transa
 		if (!move->id || move->id != run->area) {
 			move->id = run->area;
 			move->area = area_with(move->h, run->area);
-			move->stored =
-				image_area_find(image->areas, image->areas_count, run->area);
+			move->stored = image_area_find(image->areas, image->areas_count, run->area);
 		}
 		if (move->area) {
 			memcpy(move->area->memory + run->offset, bytes, run->length);
@@ -397,8 +397,8 @@ static int bind_pending(hac *h)
 {
 	for (size_t i = 0; i < h->areas_count; i++) {
 		struct area *area = h->areas[i];
-		struct image_area *stored =
-			area->pending ? context_stored(h, area->layout.name) : NULL;
+		struct image_area *stored = area->pending ? context_stored(h, area->layout.name) :
+							    NULL;
 		int error;
 
 		if (!stored)
@@ -439,9 +439,8 @@ static int apply_plan(hac *h, const struct tail_plan *plan)
 static struct image_area *match(struct image *image, const struct area *area)
 {
 	struct image_area *stored =
-		area->pending ?
-			NULL :
-			image_area_find(image->areas, image->areas_count, area->layout.id);
+		area->pending ? NULL :
+				image_area_find(image->areas, image->areas_count, area->layout.id);
 
 	for (size_t i = 0; !stored && i < image->areas_count; i++)
 		if (!strcmp(image->areas[i].layout.name, area->layout.name))
@@ -510,7 +509,7 @@ int standby_open_image(hac *h, const char *path, struct image **out)
 		if (!error)
 			h->resets = resets;
 		/* It may have been about to be replaced. */
-		if ((error != -EBADMSG && error != -ENOENT && error != -EIO) || attempt == RELOADS)
+		if ((error != -EBADMSG && error != -ENOENT && error != -EAGAIN) || attempt == RELOADS)
 			return error;
 		nanosleep(&(struct timespec){ 0, 5 * PAUSE_NS }, NULL);
 	}
@@ -543,8 +542,7 @@ static int follow_journal(hac *h, struct tail_plan *plan)
 			return result;
 		/* Was it still the same image at the end? */
 		if (result != TAIL_LOST &&
-		    (!drainer_place(h->drainer, &segment, &offset, &resets) ||
-		     resets != h->resets))
+		    (!drainer_place(h->drainer, &segment, &offset, &resets) || resets != h->resets))
 			result = TAIL_LOST;
 		if (result == TAIL_LOST) {
 			reloads++;
