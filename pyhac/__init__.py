@@ -16,10 +16,10 @@
 See :func:`open`, :class:`Context` and :class:`Transaction`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import _native
-from .context import Context
-from .decorate import Decorator, transactional
-from .delta import Delta, Run
 from .errors import (
     Abort,
     Closed,
@@ -39,14 +39,41 @@ from .errors import (
 )
 from .info import AreaInfo, EngineChoice, EngineInfo, Stats
 from .levels import Level, Status
-from .options import Path
-from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .decorate import Decorator, transactional
+    from .delta import Delta, Run
+    from .options import Path
+    from .transaction import Transaction
+else:
+    # What needs numpy comes when it is asked for: the helper and the command hac
+    # are there sooner without.
+    _LATER = {
+        "Context": "context",
+        "Decorator": "decorate",
+        "Delta": "delta",
+        "Run": "delta",
+        "Transaction": "transaction",
+        "transactional": "decorate",
+    }
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_LATER[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})
+
 
 __version__ = _native.library_version()
 
 
 def open(
-    path: Path | None = None,
+    path: "Path | None" = None,
     *,
     engine: str = "auto",
     level: Level | None = None,
@@ -58,7 +85,7 @@ def open(
     readonly: bool = False,
     at: int | None = None,
     partial: bool = False,
-) -> Context:
+) -> "Context":
     """Open an image, or a context without one.
 
     Args:
@@ -91,6 +118,8 @@ def open(
             with the warning ImageCut.
         OSError: FileNotFoundError (read-only and absent), EROFS, ...
     """
+    from .context import Context
+
     return Context().open(
         path,
         engine=engine,
