@@ -41,14 +41,11 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -58,6 +55,8 @@ from nats.js import JetStreamContext, api
 
 from pyhac.errors import Error
 
+from .address import StreamAddress
+
 OLDEST_SERVER = (2, 12)
 REPLICAS = 3
 CHUNK = 512 * 1024
@@ -66,7 +65,6 @@ WINDOW = 64
 """Messages that a writer may have under way, and that a claim must outlast."""
 _HEADERS = 2048  # room for a message's headers in what the server allows
 _REQUEST_S = 2.0
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NO_MESSAGE = 10037
 _STREAM_NOT_FOUND = 10059
 
@@ -87,63 +85,6 @@ class Diverged(StreamError):
 
 class StreamAhead(StreamError):
     """The stream has frames that the image lacks: they are to be taken first."""
-
-
-@dataclass(frozen=True)
-class StreamAddress:
-    """``nats://HOST:PORT,HOST:PORT/NAME``; ``tls://`` where the servers ask for TLS.
-
-    Attributes:
-        servers: addresses as the client takes them.
-        name: of the stream.
-    """
-
-    servers: tuple[str, ...]
-    name: str
-
-    @classmethod
-    def parse(cls, text: str) -> "StreamAddress":
-        """ValueError says what is wrong with the address."""
-        scheme, found, rest = text.partition("://")
-        hosts, slash, name = rest.partition("/")
-        if not found or scheme not in ("nats", "tls") or not hosts or not slash:
-            raise ValueError(f"{text!r} is no address of a stream: nats://HOST:PORT[,...]/NAME")
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{text!r}: a stream's name has 1 to 128 letters, digits, '-' and '_', not {name!r}"
-            )
-        servers = []
-        for host in hosts.split(","):
-            try:
-                parts = urlsplit(f"{scheme}://{host}")
-                port = parts.port or 4222
-            except ValueError as failure:
-                raise ValueError(f"{text!r}: {host!r}: {failure}") from None
-            if not parts.hostname or parts.username or parts.password:
-                raise ValueError(
-                    f"{text!r}: {host!r} is no HOST:PORT (user and password come from "
-                    "NATS_USER and NATS_PASSWORD)"
-                )
-            named = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            servers.append(f"{scheme}://{named}:{port}")
-        return cls(tuple(servers), name)
-
-    @property
-    def loopback(self) -> bool:
-        """Every server is on this machine, so far as the address tells."""
-
-        def local(server: str) -> bool:
-            host = urlsplit(server).hostname or ""
-            with contextlib.suppress(ValueError):
-                return ip_address(host).is_loopback
-            return host == "localhost"
-
-        return all(map(local, self.servers))
-
-    def __str__(self) -> str:
-        scheme = self.servers[0].partition("://")[0]
-        hosts = ",".join(server.partition("://")[2] for server in self.servers)
-        return f"{scheme}://{hosts}/{self.name}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import BinaryIO
 
 import nats.errors
 import nats.js.errors
@@ -60,7 +59,6 @@ class Writer:
         self.stream = stream
         self.generation = mark.generation
         self.failure: Exception | None = None
-        self.fenced_by = 0
         self.trouble = ""
         self._state = mark  # of the last message that was given a place
         self._acknowledged = mark
@@ -128,9 +126,10 @@ class Writer:
         if old.image != image:
             raise Diverged(f"stream {stream.name} is of image {old.image}, not of {image}")
         if old.generation > generation:
-            raise Fenced(
+            raise FencedBy(
                 f"stream {stream.name}: {old.owner} claimed generation {old.generation}; "
-                f"this is generation {generation}"
+                f"this is generation {generation}",
+                old.generation,
             )
         if old.sequence > sequence:
             raise StreamAhead(
@@ -215,7 +214,8 @@ class Writer:
 
     async def publish_base(
         self,
-        files: Sequence[tuple[str, BinaryIO]],
+        files: Sequence[tuple[str, int]],
+        pieces: Iterator[bytes],
         *,
         sequence: int,
         epoch: int,
@@ -224,17 +224,17 @@ class Writer:
         """Send a base, between the frames, and purge what it makes superfluous.
 
         Args:
-            files: name and content of each file; they do not change meanwhile.
+            files: name and size of each file.
+            pieces: their bytes, one file after the other, cut anywhere; taken in a thread.
             sequence: the first frame that the base does not hold. Frames before it need
                 no longer be sent: :attr:`sequence` goes at least there.
             epoch: what the base holds.
             check: of the frame before ``sequence``, if known.
         """
-        sizes = [(name, os.fstat(file.fileno()).st_size) for name, file in files]
-        begin, index, digest = 0, 0, hashlib.blake2b(digest_size=16)
-        size = self.stream.chunk
-        parts = max(1, -(-sum(size for _, size in sizes) // size))
-        chunks = _chunks(files, sizes, size)
+        total, begin, index = sum(size for _, size in files), 0, 0
+        digest, size = hashlib.blake2b(digest_size=16), self.stream.chunk
+        parts = max(1, -(-total // size))
+        chunks = _chunks(pieces, total, size)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             digest.update(chunk)
             await self._wait(lambda: self._base_pending < _BASE_WINDOW and self._room_left())
@@ -249,7 +249,7 @@ class Writer:
             "begin": begin,
             "keep": keep,
             "parts": parts,
-            "files": sizes,
+            "files": list(files),
             "digest": digest.hexdigest(),
         }
         state = self._state
@@ -434,29 +434,34 @@ def _look_away(task: "asyncio.Task[bool]") -> None:
         task.exception()
 
 
-def _chunks(
-    files: Sequence[tuple[str, BinaryIO]], sizes: Sequence[tuple[str, int]], size: int
-) -> Iterator[bytes]:
-    """The files' bytes, one after the other, in chunks of `size`; at least one."""
+def _chunks(pieces: Iterator[bytes], total: int, size: int) -> Iterator[bytes]:
+    """The same bytes in chunks of `size`; at least one. They must be `total`."""
     chunk = bytearray()
-    for (name, file), (_, left) in zip(files, sizes, strict=True):
-        while left:
-            data = file.read(min(left, size - len(chunk)))
-            if not data:
-                raise StreamError(f"{name} became shorter while it was sent")
-            left -= len(data)
-            chunk += data
-            if len(chunk) == size:
-                yield bytes(chunk)
-                chunk.clear()
-    if chunk or not sum(size for _, size in sizes):
+    for piece in pieces:
+        chunk += piece
+        total -= len(piece)
+        while len(chunk) >= size:
+            yield bytes(chunk[:size])
+            del chunk[:size]
+    if total:
+        raise StreamError(f"the files of a base lack {total} bytes")
+    if chunk:
         yield bytes(chunk)
 
 
-def _fenced(stream: Stream, mine: Mark, other: Mark) -> Fenced:
-    return Fenced(
+class FencedBy(Fenced):
+    """Attributes: generation: the one that was claimed instead."""
+
+    def __init__(self, message: str, generation: int) -> None:
+        super().__init__(message)
+        self.generation = generation
+
+
+def _fenced(stream: Stream, mine: Mark, other: Mark) -> FencedBy:
+    return FencedBy(
         f"stream {stream.name}: {other.owner} claimed generation {other.generation}; "
-        f"this was generation {mine.generation}"
+        f"this was generation {mine.generation}",
+        other.generation,
     )
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pyhac.replication.jetstream import Stream, StreamAddress
+from pyhac.replication.address import StreamAddress
+from pyhac.replication.jetstream import Stream
 
 NODES = 3
 PR_SET_PDEATHSIG = 1

@@ -6,7 +6,6 @@ HAC_CLUSTER_ROUNDS (2) says how often, HAC_CLUSTER_SEED (1) with which numbers.
 
 import asyncio
 import contextlib
-import io
 import os
 import random
 import signal
@@ -21,13 +20,13 @@ import pytest
 pytest.importorskip("nats", reason="there is no nats-py")
 
 from pyhac.errors import Fenced, ImageDamaged
+from pyhac.replication.address import StreamAddress
 from pyhac.replication.frame_header import frame_header
 from pyhac.replication.jetstream import (
     WINDOW,
     Diverged,
     Mark,
     Stream,
-    StreamAddress,
     StreamAhead,
     StreamError,
     StreamGap,
@@ -202,12 +201,6 @@ def test_another_image_or_history_is_refused(cluster: Cluster, name: str) -> Non
     asyncio.run(run())
 
 
-def file_of(directory: Path, name: str, data: bytes) -> tuple[str, io.BufferedReader]:
-    path = directory / name
-    path.write_bytes(data)
-    return name, path.open("rb")
-
-
 def test_a_base_replaces_what_is_old(cluster: Cluster, name: str, tmp_path: Path) -> None:
     async def run() -> None:
         numbers = random.Random(7)
@@ -216,9 +209,10 @@ def test_a_base_replaces_what_is_old(cluster: Cluster, name: str, tmp_path: Path
             writer = await claim(stream, 1)
             assert await stream.newest_base() is None
             frames = await write(writer, [b"x" * 2000] * 600)
-            files = [file_of(tmp_path, *item) for item in contents.items()]
+            files = [(each, len(data)) for each, data in contents.items()]
+            pieces = iter(list(contents.values()))
             sending = asyncio.create_task(
-                writer.publish_base(files, sequence=300, epoch=299, check="")
+                writer.publish_base(files, pieces, sequence=300, epoch=299)
             )
             frames += await write(writer, [b"y" * 2000] * 200)  # meanwhile
             await sending
@@ -238,8 +232,8 @@ def test_a_base_replaces_what_is_old(cluster: Cluster, name: str, tmp_path: Path
                 await read(stream, 1, 0)
 
             # A base ahead of the frames, and all before it removed.
-            files = [file_of(tmp_path, *item) for item in contents.items()]
-            await writer.publish_base(files, sequence=900, epoch=899, check="ab" * 8)
+            pieces = iter(list(contents.values()))
+            await writer.publish_base(files, pieces, sequence=900, epoch=899, check="ab" * 8)
             assert writer.sequence == 900
             with pytest.raises(StreamGap):
                 await read_base(stream, base, tmp_path)
