@@ -243,7 +243,8 @@ class Stream:
         if not stream._secure and not address.loopback:
             raise StreamError(f"{address}: give --tls DIR; without TLS only loopback is allowed")
         try:
-            await asyncio.wait_for(stream._connect(tls), seconds)
+            async with asyncio.timeout(seconds):
+                await stream._connect(tls)
             await stream.retry(stream._ready, seconds)
         except TimeoutError:
             await stream.close()

@@ -24,6 +24,7 @@ from .options import Options
 from .peer import PeerSink
 from .roles import Leave, State, View
 from .sink import Ages, Sink
+from .tasks import stop
 
 if TYPE_CHECKING:
     from .stream_link import StreamLink
@@ -226,9 +227,7 @@ class Node:
         """Stop receiving; the image is nobody's when this returns."""
         session, self.session = self.session, None
         if session is not None and session is not asyncio.current_task():
-            session.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait([session])
+            await stop(session)
         self.leader = ""
         self.place = await self.change(self.keeper.place)
 

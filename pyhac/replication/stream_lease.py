@@ -22,6 +22,7 @@ from nats.js import api
 from nats.js.kv import KeyValue
 
 from .jetstream import REPLICAS, Stream
+from .tasks import stop
 
 TTL_S = 2.0
 _MARGIN = 0.25  # of the TTL: clocks, and the way of an answer
@@ -114,8 +115,7 @@ class Lease:
     async def _stop(self) -> None:
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            await stop(keeping)
 
     def _hold(self, before: float) -> None:
         # The servers count from when they stored it, which was later.
@@ -136,7 +136,9 @@ class Lease:
             await asyncio.sleep(self._ttl / 3 if not self.trouble else self._ttl / 20)
             before = _now()
             try:
-                if not await asyncio.wait_for(self._renew(), self._ttl / 2):
+                async with asyncio.timeout(self._ttl / 2):
+                    renewed = await self._renew()
+                if not renewed:
                     self._until = 0.0
                     self.taken.set()
                     return

@@ -26,6 +26,7 @@ from .stream_lease import TTL_S, Lease
 from .stream_reader import Reader, StreamFrame, read_base
 from .stream_sink import StreamSink
 from .stream_writer import Writer
+from .tasks import stop
 
 if TYPE_CHECKING:
     from .node import Node
@@ -329,10 +330,7 @@ class StreamLink:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop(*self._tasks)
         if self.writer is not None:
             await self.writer.close()
         if self.lease is not None:

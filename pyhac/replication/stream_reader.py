@@ -138,9 +138,8 @@ class Follower:
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             await subscription.unsubscribe()
             # It goes by itself, too, after a while.
-            await asyncio.wait_for(
-                self._stream.js.delete_consumer(self._stream.name, self._consumer), 1
-            )
+            async with asyncio.timeout(1):
+                await self._stream.js.delete_consumer(self._stream.name, self._consumer)
 
 
 class Reader:

@@ -20,6 +20,7 @@ from .outgoing import Outgoing
 from .protocol import DATA_MAX
 from .sink import Acknowledged, Lag, Sink
 from .stream_writer import FencedBy, Writer
+from .tasks import stop
 
 if TYPE_CHECKING:
     from .stream_link import StreamLink
@@ -66,8 +67,7 @@ class StreamSink(Sink):
         end = time.monotonic() + seconds
         while not task.done() and time.monotonic() < end and not self._finished():
             await asyncio.sleep(0.005)
-        task.cancel()
-        await asyncio.wait([task])
+        await stop(task)
 
     def _finished(self) -> bool:
         return self._position is not None and (self._position.sequence >= self._node.place.sequence)
@@ -121,9 +121,7 @@ class StreamSink(Sink):
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await stop(*tasks)
 
     async def _send(self, writer: Writer) -> None:
         """The journal's frames, from the one that the stream wants."""

@@ -21,6 +21,7 @@ from pyhac.errors import Fenced
 
 from .frame_header import frame_header
 from .jetstream import WINDOW, Diverged, Mark, Stream, StreamAhead, StreamError, Tail
+from .tasks import stop
 
 WINDOW_BYTES = 8 * 1024 * 1024
 _BASE_WINDOW = 4  # parts of a base under way, so that frames need not wait for long
@@ -276,9 +277,9 @@ class Writer:
         """Give what is under way so much time, then stop. Nothing is taken back."""
         if seconds > 0 and self.failure is None:
             with contextlib.suppress(TimeoutError, Fenced, StreamError):
-                await asyncio.wait_for(self._wait(lambda: not self._pending), seconds)
-        self._run_task.cancel()
-        await asyncio.gather(self._run_task, return_exceptions=True)
+                async with asyncio.timeout(seconds):
+                    await self._wait(lambda: not self._pending)
+        await stop(self._run_task)
         if self.failure is None:
             self.failure = StreamError(f"stream {self.stream.name}: the writer is closed")
         await self._notify()
@@ -414,7 +415,8 @@ class Writer:
         """Wait for something to send, and see now and then whether one is still owner."""
         self._news.clear()
         try:
-            await asyncio.wait_for(self._news.wait(), _LOOK_S)
+            async with asyncio.timeout(_LOOK_S):
+                await self._news.wait()
             return
         except TimeoutError:
             pass

@@ -15,6 +15,7 @@ from pyhac.replication.jetstream import Stream, StreamAhead, connect
 from pyhac.replication.stream_lease import Lease
 from pyhac.replication.stream_reader import Reader
 from pyhac.replication.stream_writer import Writer
+from pyhac.replication.tasks import stop
 from tests.cluster.frames import IMAGE, made
 
 
@@ -79,8 +80,7 @@ class Rival:
         finally:
             await self.lease.abandon()
             await asyncio.sleep(0)
-            reporting.cancel()
-            await asyncio.gather(reporting, return_exceptions=True)
+            await stop(reporting)
             await writer.close()
 
 
