@@ -37,6 +37,9 @@ test-harness: setup	## test the new files of the hypervisor in user space
 test-crash: setup	## kill writers a thousand times and check what is left
 	@HAC_CRASH_ROUNDS=$${HAC_CRASH_ROUNDS:-1000} $(PYTHON) scripts/run-parts crash
 
+test-cluster: setup	## kill the leader of a three-node stream twenty times while writing
+	@HAC_CLUSTER_ROUNDS=$${HAC_CLUSTER_ROUNDS:-20} $(PYTHON) scripts/run-parts cluster
+
 test-xen: setup	## run the tests inside the patched Xen, under QEMU (15 minutes)
 	@$(PYTHON) scripts/run-parts xen
 
@@ -62,5 +65,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test test-c test-py test-sanitize test-harness test-crash test-xen bench xen xen-deb bench-xen lint format clean
+.PHONY: help setup build demo test test-c test-py test-sanitize test-harness test-crash test-cluster test-xen bench xen xen-deb bench-xen lint format clean
 .NOTPARALLEL:

@@ -7,13 +7,22 @@ Imports little: every run of ``hac`` builds all of it.
 import argparse
 
 from ._keeper import CODECS
-from .address import Address, parse_address
+from .address import Address, StreamAddress, parse_address
 from .roles import Role
 
 
 def address(value: str) -> Address:
     try:
         return parse_address(value)
+    except ValueError as failure:
+        raise argparse.ArgumentTypeError(str(failure)) from None
+
+
+def peer(value: str) -> Address | StreamAddress:
+    if "://" not in value:
+        return address(value)
+    try:
+        return StreamAddress.parse(value)
     except ValueError as failure:
         raise argparse.ArgumentTypeError(str(failure)) from None
 
@@ -27,11 +36,12 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--peer",
-        type=address,
+        type=peer,
         action="append",
         default=[],
-        metavar="HOST:PORT",
-        help="another node of this image; may be repeated",
+        metavar="ADDRESS",
+        help="another node of this image, HOST:PORT; may be repeated. Or the one stream "
+        "that all nodes share: nats://HOST:PORT,.../NAME",
     )
     parser.add_argument(
         "--tls", metavar="DIR", help="with ca.pem, cert.pem and key.pem; see hac keys"
@@ -64,7 +74,8 @@ def add_helper_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="SECONDS",
         help="of a pair: a standby that hears nothing for so long becomes primary, "
-        "and a primary whose standby does not answer stops",
+        "and a primary whose standby does not answer stops. With a stream: a standby "
+        "becomes primary when nobody has renewed the lease there for so long",
     )
     parser.add_argument(
         "--linger",

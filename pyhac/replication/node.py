@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from . import lease
 from ._keeper import CREATE, RESUME, Keeper, KeeperError, Place
@@ -24,6 +24,10 @@ from .options import Options
 from .peer import PeerSink
 from .roles import Leave, State, View
 from .sink import Ages, Sink
+from .tasks import stop
+
+if TYPE_CHECKING:
+    from .stream_link import StreamLink
 
 T = TypeVar("T")
 
@@ -72,6 +76,7 @@ class Node:
         self.changed, self.moved = Signal(), Signal()
         self.ages = Ages()
         self.sinks: list[Sink] = []
+        self.link: StreamLink | None = None
         self.journal_bytes = 0
         self.renewal = lease.Renewal(options.lease)
         self.hearing = lease.Hearing(options.lease)
@@ -141,6 +146,8 @@ class Node:
         """Begin a generation (or resume one) and drain the ring. Nobody is told yet."""
         self.leading = True
         try:
+            if self.link is not None:
+                await self.link.claim()
             await self.change(self.keeper.lead, self._event)
             self.place = await self.question(self.keeper.place)
         except BaseException:
@@ -158,9 +165,13 @@ class Node:
     def preside(self, why: str) -> None:
         """This node is primary: say so, and send to the peers."""
         self.set_state(State.PRIMARY, why=why)
-        for index, address in enumerate(self.options.peers):
-            sink = PeerSink(self, index, address)
-            self.sinks.append(sink)
+        sinks: list[Sink] = [
+            PeerSink(self, index, address) for index, address in enumerate(self.options.peers)
+        ]
+        if self.link is not None:
+            sinks.append(self.link.sink(len(sinks)))
+        self.sinks += sinks
+        for sink in sinks:
             sink.start()
 
     def _on_event(self) -> None:
@@ -216,9 +227,7 @@ class Node:
         """Stop receiving; the image is nobody's when this returns."""
         session, self.session = self.session, None
         if session is not None and session is not asyncio.current_task():
-            session.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait([session])
+            await stop(session)
         self.leader = ""
         self.place = await self.change(self.keeper.place)
 
@@ -262,6 +271,8 @@ class Node:
         await self.end_session()
         for sink in self.sinks:
             await sink.close(0)
+        if self.link is not None:
+            await self.link.close()
         asyncio.get_running_loop().remove_reader(self._event)
         await self.change(self.keeper.close)
         self._changes.shutdown(wait=False)

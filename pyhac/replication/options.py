@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from . import lease
 from ._keeper import BACKUPS_MAX
-from .address import Address
+from .address import Address, StreamAddress
 from .log import Log
 from .roles import Role
 from .tls import Security, load_security
@@ -32,6 +32,8 @@ class Options:
     lease: float = 0.0
     silence: float = 5.0
     metrics: Address | None = None
+    stream: StreamAddress | None = None
+    tls: str | None = None
 
     @property
     def heartbeat(self) -> float:
@@ -43,14 +45,18 @@ class Options:
             raise ValueError(f"{len(self.peers)} peers; there can be {BACKUPS_MAX}")
         if len(set(self.peers)) < len(self.peers):
             raise ValueError("a peer is named twice")
-        if self.listen is None and (
-            self.role is Role.STANDBY or (self.role is Role.AUTO and self.peers)
+        if self.stream is not None and self.peers:
+            raise ValueError("a stream decides the roles alone: name no other --peer beside it")
+        if (
+            self.listen is None
+            and self.stream is None
+            and (self.role is Role.STANDBY or (self.role is Role.AUTO and self.peers))
         ):
             raise ValueError(f"role {self.role} needs --listen: that is where a primary connects")
         if self.lease and (not math.isfinite(self.lease) or self.lease < lease.SHORTEST):
             raise ValueError(f"--lease is at least {lease.SHORTEST:g} seconds")
-        if self.lease and len(self.peers) != 1:
-            raise ValueError("--lease is for a pair: name exactly one --peer")
+        if self.lease and self.stream is None and len(self.peers) != 1:
+            raise ValueError("--lease is for a pair, or a stream: name exactly one --peer")
 
 
 @dataclass
@@ -63,7 +69,11 @@ class NodeArguments:
 
 def node_options(parsed: argparse.Namespace) -> NodeArguments:
     """Raises ValueError."""
-    listen, peers = parsed.listen, parsed.peer
+    listen = parsed.listen
+    peers = [peer for peer in parsed.peer if isinstance(peer, Address)]
+    streams = [peer for peer in parsed.peer if isinstance(peer, StreamAddress)]
+    if len(streams) > 1:
+        raise ValueError("there can be one stream")
     name = parsed.name or f"{socket.gethostname()}/{listen or os.path.basename(parsed.image)}"
     if len(name) > 200 or not name.isprintable():
         raise ValueError("--name is at most 200 printable characters")
@@ -87,5 +97,7 @@ def node_options(parsed: argparse.Namespace) -> NodeArguments:
         lease=getattr(parsed, "lease", 0.0),
         silence=parsed.silence,
         metrics=parsed.metrics,
+        stream=streams[0] if streams else None,
+        tls=parsed.tls,
     )
     return NodeArguments(options, log)

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 from .frames import Gone, segments, written
 
 if TYPE_CHECKING:
+    from ._keeper import Place
     from .node import Node
 
 _TRIES = 5
 
 
 class Outgoing:
-    """``files``: names and sizes. Read them in that order. ``crc``: of what was read."""
+    """``files``: names and sizes. Read them in that order. ``crc``: of what was read.
+    ``place``: what they hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: "Place") -> None:
+        self.place = place
         self.files: list[tuple[str, int]] = []
         self._open: list[int] = []
         self._current = 0
@@ -32,7 +35,7 @@ class Outgoing:
         """Blocks. Raises Gone if the files do not stand still for a moment."""
         for _ in range(_TRIES):
             place = node.keeper.place()
-            outgoing = Outgoing()
+            outgoing = Outgoing(place)
             try:
                 outgoing._add(node.options.image, "layout")
                 outgoing._add(node.options.image, "base")

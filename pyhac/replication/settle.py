@@ -26,6 +26,7 @@ from .status import ask, view_of
 
 if TYPE_CHECKING:
     from .node import Node
+    from .stream_link import StreamLink
 
 GRACE_SECONDS = 1.0
 """A node that hears nobody is a standby after so long."""
@@ -175,8 +176,25 @@ async def elect(node: "Node") -> None:
         await asyncio.sleep(random.uniform(0.1, 0.3))
 
 
+def _stream(node: "Node") -> "StreamLink":
+    """The node's link to its stream. KeeperError: there is no nats-py."""
+    try:
+        from .stream_link import StreamLink
+    except ImportError as failure:
+        raise KeeperError(
+            errno.EOPNOTSUPP,
+            f"{node.options.stream}: a stream needs nats-py ({failure}): "
+            "pip install 'hac-checkpoint[stream]'",
+        ) from failure
+    node.link = StreamLink(node)
+    return node.link
+
+
 async def resume(node: "Node") -> None:
     """In the place of a helper that died as primary: its context goes on meanwhile."""
+    if node.options.stream is not None:
+        await _stream(node).resume()
+        return
     if not node.options.lease:
         await node.begin()
         node.preside("its predecessor was")
@@ -198,6 +216,9 @@ async def resume(node: "Node") -> None:
 
 async def settle(node: "Node") -> None:
     """Come to a role, as it is wanted."""
+    if node.options.stream is not None:
+        await _stream(node).settle()
+        return
     match node.options.role:
         case Role.STANDBY:
             node.set_state(State.STANDBY, why="it is to be")
@@ -209,7 +230,7 @@ async def settle(node: "Node") -> None:
 
 async def watch_lease(node: "Node") -> None:
     """Renewal while primary, hearing while standby; see lease.py."""
-    if not node.options.lease:
+    if not node.options.lease or node.options.stream is not None:
         return
     while True:
         pause = node.options.lease / 20
