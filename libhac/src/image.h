@@ -66,7 +66,7 @@ struct frame_coding; /* frame_coding.h */
 
 struct image_options {
 	bool readonly;
-	uint64_t at; /* 0: newest */
+	uint64_t at;                       /* 0: newest */
 	const struct frame_coding *coding; /* copied; NULL: frames as they are, no key */
 };
 

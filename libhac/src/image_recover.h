@@ -43,8 +43,8 @@ struct damage {
 };
 
 struct recovery {
-	int directory;    /* borrowed */
-	const char *path; /* borrowed, for details */
+	int directory;               /* borrowed */
+	const char *path;            /* borrowed, for details */
 	const struct frame_key *key; /* borrowed; NULL is none */
 	unsigned char uuid[16];
 	char uuid_text[37];
