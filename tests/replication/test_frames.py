@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from model_keeper import Place
 
 import pyhac
+from pyhac.replication._keeper import Place
 from pyhac.replication.frames import (
     Gone,
     Position,
