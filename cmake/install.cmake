@@ -3,6 +3,7 @@
 set_target_properties(hac PROPERTIES VERSION ${PROJECT_VERSION})
 install(TARGETS hac LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h
+	${PROJECT_SOURCE_DIR}/libhac/include/hac_helper.h
 	DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 # Relative to hac.pc itself where possible, so that the tree can be moved.
@@ -27,6 +28,14 @@ endif()
 if(XXHASH_LIBRARY)
 	string(APPEND HAC_PC_LIBS_PRIVATE " -lxxhash")
 endif()
+foreach(name ZSTD:zstd LZ4:lz4 LIBCRYPTO:crypto)
+	string(REPLACE ":" ";" name ${name})
+	list(GET name 1 library)
+	list(GET name 0 name)
+	if(HAC_HAVE_${name})
+		string(APPEND HAC_PC_LIBS_PRIVATE " -l${library}")
+	endif()
+endforeach()
 configure_file(libhac/hac.pc.in hac.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/hac.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

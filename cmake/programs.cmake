@@ -3,7 +3,8 @@
 enable_testing()
 add_custom_target(c-tests)
 
-file(GLOB HAC_TESTS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/c/test_*.c)
+file(GLOB HAC_TESTS CONFIGURE_DEPENDS
+	${PROJECT_SOURCE_DIR}/tests/c/test_*.c ${PROJECT_SOURCE_DIR}/tests/c/fuzz_*.c)
 foreach(file ${HAC_TESTS})
 	cmake_path(GET file STEM name)
 	add_executable(${name} ${file})

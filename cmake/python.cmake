@@ -18,4 +18,5 @@ set_target_properties(_ffi PROPERTIES INSTALL_RPATH "$ORIGIN")
 
 install(TARGETS hac LIBRARY DESTINATION pyhac NAMELINK_SKIP)
 install(TARGETS _ffi LIBRARY DESTINATION pyhac)
-install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h DESTINATION pyhac/include)
+install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h
+	${PROJECT_SOURCE_DIR}/libhac/include/hac_helper.h DESTINATION pyhac/include)

@@ -79,12 +79,19 @@ static int check_options(const char *path, const struct hac_options *o)
 		return hac_fail(EINVAL, "readonly and at need the path of an image");
 	if (o->ring_bytes > (1ul << 40))
 		return hac_fail(EINVAL, "ring_bytes is %zu, at most 2^40", o->ring_bytes);
+	if (o->reserved)
+		return hac_fail(EINVAL, "struct hac_options: reserved is %u, must be 0",
+				o->reserved);
 	return check_level(&o->level, path != NULL);
 }
 
 static int open_image(hac *h, const char *path, const struct hac_options *o)
 {
-	struct image_options image = { .readonly = o->flags & HAC_READONLY, .at = o->at };
+	struct image_options image = {
+		.readonly = o->flags & HAC_READONLY,
+		.at = o->at,
+		.coding = &h->coding,
+	};
 	struct drainer_options drainer = { .ring_bytes = o->ring_bytes, .flush_ms = o->flush_ms };
 	int result = image_open(path, &image, &h->image);
 
@@ -139,7 +146,9 @@ int hac_open(const char *path, const struct hac_options *options, hac **out)
 		goto fail;
 	snprintf(h->engine, sizeof(h->engine), "%s", o->engine ? o->engine : "auto");
 	snprintf(h->reason, sizeof(h->reason), "%s: no area is mapped yet", h->engine);
-	result = path ? open_image(h, path, o) : 0;
+	result = frame_coding_load(o->codec, o->key_file, &h->coding);
+	if (!result && path)
+		result = open_image(h, path, o);
 	if (result)
 		goto fail;
 	pthread_mutex_init(&h->lock, NULL);
@@ -149,6 +158,8 @@ int hac_open(const char *path, const struct hac_options *options, hac **out)
 	*out = h;
 	return 0;
 fail:
+	if (h)
+		frame_coding_wipe(&h->coding);
 	free(h);
 	free(entry);
 	return result;
@@ -208,6 +219,7 @@ int hac_close(hac *h)
 	if (h->image)
 		image_close(h->image);
 	h->image = NULL;
+	frame_coding_wipe(&h->coding);
 	delta_free(&h->delta);
 	extents_free(&h->extents);
 	h->closed = true;

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "delta.h"
 #include "drainer.h"
+#include "frame_coding.h"
 #include "hac.h"
 #include "image.h"
 
@@ -23,6 +24,7 @@ struct hac {
 	uint32_t flags;
 	struct hac_level level;
 	char engine[32];         /* as asked for: "auto" or a name */
+	struct frame_coding coding; /* of the image, and of copies */
 	struct image *image;     /* NULL without a path */
 	struct drainer *drainer; /* NULL without a path, or read-only */
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "drainer_internal.h"
+#include "drainer_lead.h"
 
 #include "error.h"
 #include "image_internal.h"
@@ -21,15 +21,15 @@ static int64_t now_ns(void)
 
 /* ----------------------------------------------------------- consumer -- */
 
-/* What goes into one frame. */
-struct batch {
-	size_t size;
-	uint64_t first_epoch;
-	uint64_t last_epoch;
-	uint64_t whole_epoch; /* the last one that is complete with it, or 0 */
-	uint64_t charge;      /* what the producer has accepted for it */
-	bool goes_on;         /* with a group that an earlier frame began */
-};
+static void note_layout(struct batch *batch, const unsigned char *at, size_t size)
+{
+	struct record record;
+	size_t position = 0;
+
+	if (record_decode(at, size, &position, &record) == 1 &&
+	    record.layout.id >= batch->next_area_id)
+		batch->next_area_id = record.layout.id + 1;
+}
 
 /* Adds the record at the end of the batch; true if it ends a group. */
 static bool add_record(struct batch *batch, const unsigned char *first)
@@ -42,6 +42,8 @@ static bool add_record(struct batch *batch, const unsigned char *first)
 	if (!batch->first_epoch)
 		batch->first_epoch = record.epoch;
 	batch->last_epoch = record.epoch;
+	if (record.kind == RECORD_LAYOUT)
+		note_layout(batch, first + batch->size - size, size);
 	if (record.kind != RECORD_TRANSACTION || record.flags & RECORD_PARTIAL)
 		return false;
 	batch->whole_epoch = record.epoch;
@@ -81,14 +83,23 @@ static void gather(struct drainer *drainer, size_t filled, struct batch *batch)
 	}
 }
 
-static void fail(struct drainer *drainer, int error)
+void drainer_wake_waiters(struct drainer_shared *shared)
+{
+	atomic_fetch_add(&shared->durable_changes, 1);
+	futex_wake(&shared->durable_changes, INT_MAX);
+}
+
+void drainer_give_up(struct drainer *drainer, int error)
 {
 	struct drainer_shared *shared = drainer->shared;
 
-	memccpy(shared->detail, hac_error_detail(), '\0', sizeof(shared->detail) - 1);
-	atomic_store(&shared->error, error);
-	atomic_fetch_add(&shared->durable_changes, 1);
-	futex_wake(&shared->durable_changes, INT_MAX);
+	pthread_mutex_lock(&drainer->lock);
+	if (!atomic_load(&shared->error)) {
+		memccpy(shared->detail, hac_error_detail(), '\0', sizeof(shared->detail) - 1);
+		atomic_store(&shared->error, error);
+	}
+	pthread_mutex_unlock(&drainer->lock);
+	drainer_wake_waiters(shared);
 	ring_kick_producer(&drainer->ring);
 }
 
@@ -105,11 +116,15 @@ static int write_batch(struct drainer *drainer, const struct batch *batch)
 	pthread_mutex_lock(&drainer->lock);
 	/* A group in parts stays in one segment, so that cutting it is one cut. */
 	if (!batch->goes_on)
-		journal_rotate(journal, FRAME_HEADER_SIZE + batch->size);
+		journal_rotate(journal, FRAME_HEADER_CIPHER_SIZE + batch->size);
+	if (drainer->lead)
+		lead_note_flight(drainer, batch);
 	error = journal_write(journal, &header, ring_first(&drainer->ring), batch->size);
 	if (!error) {
 		atomic_store(&shared->written, journal->start + journal->offset);
 		atomic_fetch_add(&shared->charged, batch->charge);
+		if (drainer->lead)
+			lead_note_written(drainer, batch);
 		atomic_store(&shared->reserved, journal_reserved(journal));
 	}
 	pthread_mutex_unlock(&drainer->lock);
@@ -117,7 +132,10 @@ static int write_batch(struct drainer *drainer, const struct batch *batch)
 		return error;
 	/* The kernel has it: the producer may go on while it is synced. */
 	ring_release(&drainer->ring, batch->size);
-	return journal_sync(journal);
+	error = journal_sync(journal);
+	if (!error && drainer->lead)
+		lead_note_synced(drainer);
+	return error;
 }
 
 static void publish_durable(struct drainer *drainer, uint64_t epoch)
@@ -132,6 +150,12 @@ static void publish_durable(struct drainer *drainer, uint64_t epoch)
 		futex_wake(&shared->durable_changes, INT_MAX);
 }
 
+static bool is_stopping(const struct drainer *drainer)
+{
+	return atomic_load(&drainer->shared->stop) ||
+	       (drainer->lead && atomic_load(&drainer->lead->drain));
+}
+
 /* Let more come, for flush_ms from now, as long as nobody is in a hurry. */
 static void wait_for_more(struct drainer *drainer)
 {
@@ -139,9 +163,11 @@ static void wait_for_more(struct drainer *drainer)
 	int64_t end = now_ns() + drainer->flush_ms * INT64_C(1000000), left;
 	struct batch none = { 0 };
 
-	while (!atomic_load(&shared->urgent) && !atomic_load(&shared->stop) &&
+	while (!atomic_load(&shared->urgent) && !is_stopping(drainer) &&
 	       !next_is_part(drainer, &none) &&
 	       ring_filled(&drainer->ring) < drainer->ring.size / 2) {
+		if (drainer->lead && lead_serve(drainer))
+			return;
 		left = end - now_ns();
 		if (left <= 0)
 			return;
@@ -149,35 +175,47 @@ static void wait_for_more(struct drainer *drainer)
 	}
 }
 
-static void *drain(void *argument)
+static void drain_ring(struct drainer *drainer)
 {
-	struct drainer *drainer = argument;
-	struct drainer_shared *shared = drainer->shared;
 	struct batch batch;
 	size_t filled;
 	int error;
 
-	pthread_setname_np(pthread_self(), "hac-drainer");
 	for (;;) {
+		if (drainer->lead && lead_serve(drainer))
+			return;
 		filled = ring_filled(&drainer->ring);
 		if (!filled) {
-			if (atomic_load(&shared->stop) && !ring_filled(&drainer->ring))
-				return NULL;
+			if (is_stopping(drainer) && !ring_filled(&drainer->ring))
+				return;
 			ring_wait_filled(&drainer->ring, 1, -1);
 			continue;
 		}
 		if (drainer->flush_ms > 0) {
 			wait_for_more(drainer);
+			if (drainer->lead && lead_serve(drainer))
+				return;
 			filled = ring_filled(&drainer->ring);
 		}
 		gather(drainer, filled, &batch);
 		error = write_batch(drainer, &batch);
 		if (error) {
-			fail(drainer, error);
-			return NULL;
+			drainer_give_up(drainer, error);
+			return;
 		}
 		publish_durable(drainer, batch.whole_epoch);
 	}
+}
+
+static void *drain(void *argument)
+{
+	struct drainer *drainer = argument;
+
+	pthread_setname_np(pthread_self(), "hac-drainer");
+	drain_ring(drainer);
+	if (drainer->lead)
+		lead_note_end(drainer);
+	return NULL;
 }
 
 /* -------------------------------------------------------------- waits -- */
@@ -279,7 +317,7 @@ static int compact(struct drainer *drainer, const struct image_state *state)
 	base.last_epoch = atomic_load(&drainer->pushed_epoch);
 	base.next_area_id = drainer->next_area_id;
 	error = image_write_base(image->store->directory, image->path, image->store->uuid, &base,
-				 state);
+				 state, &image->store->coding);
 	if (error)
 		return error;
 	image_remove_segments(image->store->directory, image->store->first_segment,
@@ -302,7 +340,7 @@ int drainer_compact(struct drainer *drainer, const struct image_state *state)
 
 /* ------------------------------------------------------ start and stop -- */
 
-static int start_thread(struct drainer *drainer)
+int drainer_start_thread(struct drainer *drainer)
 {
 	sigset_t all, before;
 	int error;
@@ -340,7 +378,7 @@ int drainer_start(struct image *image, const struct drainer_options *options, st
 	drainer->shared->written = drainer->journal->start + drainer->journal->offset;
 	drainer->shared->reserved = journal_reserved(drainer->journal);
 	pthread_mutex_init(&drainer->lock, NULL);
-	error = start_thread(drainer);
+	error = drainer_start_thread(drainer);
 	if (error) {
 		pthread_mutex_destroy(&drainer->lock);
 		ring_destroy(&drainer->ring);

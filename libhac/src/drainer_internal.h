@@ -44,23 +44,29 @@ struct drainer_shared {
 	/*
 	 * The frame that the consumer is writing, so that a new helper finds
 	 * out whether its predecessor's death left it whole: then it counts as
-	 * taken, else it is cut off and made again. `flight` is odd while the
-	 * fields change. The group in parts may go on in it (`streaming`).
+	 * taken, else it is cut off and made again. flights[flight & 1] is the
+	 * one that counts: the other one is filled in, and then `flight`, from 0
+	 * on, counts up. So death at any point leaves a whole one.
 	 */
 	_Atomic uint32_t flight;
 	struct drainer_flight {
 		uint64_t generation;
+		uint64_t parent; /* of it */
+		uint64_t branch_epoch;
 		uint64_t segment;
 		uint64_t offset;
-		uint64_t start;       /* position at which the segment begins */
-		uint64_t sequence;    /* of the frame */
-		uint64_t tail;        /* of the ring: the frame's first byte ... */
-		uint64_t size;        /* ... and how many of the ring it takes; 0: no
+		uint64_t start;        /* position at which the segment begins */
+		uint64_t sequence;     /* of the frame */
+		uint64_t tail;         /* of the ring: the frame's first byte ... */
+		uint64_t size;         /* ... and how many of the ring it takes; 0: no
 				       * frame is under way, this is where it will be */
-		uint64_t charge;      /* `charged` once it is written */
-		uint64_t whole_epoch; /* `durable` once it is synced, or 0 */
-		uint64_t streaming;   /* after it */
-	} in_flight;
+		uint64_t charge;       /* `charged` once it is written */
+		uint64_t whole_epoch;  /* `durable` once it is synced, or 0 */
+		uint64_t epoch;        /* the last whole one before it */
+		uint64_t next_area_id; /* after it */
+		uint32_t goes_on;      /* with a group in parts that is begun */
+		uint32_t streaming;    /* after it, too */
+	} flights[2];
 
 	/* How far the journal may be read: everything before is synced. `place` is
 	 * odd while it changes. `resets` counts how often another image was put in
@@ -77,7 +83,7 @@ _Static_assert(sizeof(struct drainer_shared) <= RING_USER_BYTES, "ring.h");
 
 /* What a group costs in the journal beside its records: a frame, at worst; and
  * one for each of its records if it goes in parts. */
-#define DRAINER_CHARGE FRAME_HEADER_SIZE
+#define DRAINER_CHARGE FRAME_HEADER_CIPHER_SIZE
 
 struct drainer {
 	struct ring ring;
@@ -87,13 +93,37 @@ struct drainer {
 	pthread_mutex_t lock; /* journal, but for syncing it */
 	pthread_t thread;
 	int flush_ms;
-	bool streaming; /* the consumer is inside of a group in parts */
+	bool streaming;            /* the consumer is inside of a group in parts */
+	struct drainer_lead *lead; /* NULL: producer and consumer are one process */
 
 	/* The producer's. */
 	uint64_t accepted;
 	_Atomic uint64_t pushed_epoch;
 	uint32_t next_area_id;
 };
+
+/* What goes into one frame. */
+struct batch {
+	size_t size;
+	uint64_t first_epoch;
+	uint64_t last_epoch;
+	uint64_t whole_epoch;  /* the last one that is complete with it, or 0 */
+	uint64_t charge;       /* what the producer has accepted for it */
+	uint32_t next_area_id; /* the highest one in it, and 1; or 0 */
+	bool goes_on;          /* with a group that an earlier frame began */
+};
+
+/* The consumer: begin to drain, in a thread; end that, at once (`shared->error`
+ * is set, or lead->quit) or as soon as the ring is empty (shared->stop, or
+ * lead->drain). */
+int drainer_start_thread(struct drainer *drainer);
+
+/* End for good with this error and this thread's detail, unless it has ended
+ * with another one already; wake everybody. */
+void drainer_give_up(struct drainer *drainer, int error);
+
+/* Let whoever waits for anything in the shared memory look again. */
+void drainer_wake_waiters(struct drainer_shared *shared);
 
 /* The drainer's error, with its detail; 0 if it has none. */
 int drainer_failed(const struct drainer *drainer);

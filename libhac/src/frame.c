@@ -82,15 +82,28 @@ uint64_t frame_time(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void frame_encode_header(unsigned char out[FRAME_HEADER_SIZE], const struct frame_header *header)
+/* What a cipher adds, in the place where the hash is without one. */
+static void encode_cipher(unsigned char *out, const struct frame_header *header)
 {
-	memset(out, 0, FRAME_HEADER_SIZE);
+	memcpy(out + 120, header->salt, sizeof(header->salt));
+	memcpy(out + 136, header->key_check, sizeof(header->key_check));
+	put32(out + 144, (uint32_t)header->generation);
+	put64(out + 148, header->counter);
+	memcpy(out + 160, header->tag, sizeof(header->tag));
+}
+
+void frame_encode_header(unsigned char *out, const struct frame_header *header)
+{
+	size_t size = frame_header_size(header);
+
+	memset(out, 0, size);
 	memcpy(out, FRAME_MAGIC, FRAME_MAGIC_SIZE);
 	put16(out + 8, FRAME_VERSION);
-	put16(out + 10, FRAME_HEADER_SIZE);
+	put16(out + 10, (uint16_t)size);
 	out[12] = header->codec;
 	out[13] = header->cipher;
 	out[14] = header->kind;
+	out[15] = header->padding;
 	put32(out + 16, header->flags);
 	put64(out + 24, header->sequence);
 	put64(out + 32, header->generation);
@@ -101,7 +114,9 @@ void frame_encode_header(unsigned char out[FRAME_HEADER_SIZE], const struct fram
 	put64(out + 80, header->stored);
 	put64(out + 88, header->raw);
 	put64(out + 96, header->payload_hash);
-	put64(out + FRAME_HEADER_SIZE - 8, XXH3_64bits(out, FRAME_HEADER_SIZE - 8));
+	if (header->cipher)
+		encode_cipher(out, header);
+	put64(out + size - 8, XXH3_64bits(out, size - 8));
 }
 
 /* Whatever the version, the hash is the header's end: a header that a newer
@@ -125,14 +140,35 @@ static bool header_is_known(const unsigned char *bytes, const struct frame_heade
 {
 	uint32_t flags = header->kind == FRAME_JOURNAL ? 0 : FRAME_END;
 
-	if (get16(bytes + 8) != FRAME_VERSION || get16(bytes + 10) != FRAME_HEADER_SIZE)
+	if (header->codec > HAC_CODEC_LZ4 || header->cipher > FRAME_CIPHER_AES)
 		return false;
-	if (header->codec != FRAME_CODEC_NONE || header->cipher != FRAME_CIPHER_NONE)
+	if (get16(bytes + 8) != FRAME_VERSION || get16(bytes + 10) != frame_header_size(header))
 		return false;
 	if (header->kind < FRAME_LAYOUT || header->kind > FRAME_JOURNAL)
 		return false;
-	return !(header->flags & ~flags) && !bytes[15] && all_zero(bytes + 20, 4) &&
-	       all_zero(bytes + 104, 16);
+	return !(header->flags & ~flags) && all_zero(bytes + 20, 4) && all_zero(bytes + 104, 16) &&
+	       (!header->cipher || all_zero(bytes + 156, 4));
+}
+
+/* Do the sizes go together? The largest is far from where sums overflow. */
+static bool sizes_fit(const struct frame_header *header)
+{
+	if (header->stored % 8 || header->raw % 8 || header->stored > INT64_MAX / 2)
+		return false;
+	if (header->codec == HAC_CODEC_NONE)
+		return header->stored == header->raw && !header->padding;
+	return header->padding < 8 && header->stored > header->padding &&
+	       header->stored < header->raw && header->raw >= FRAME_RAW_MIN &&
+	       header->raw <= FRAME_RAW_MAX;
+}
+
+static bool decode_cipher(const unsigned char *bytes, struct frame_header *header)
+{
+	memcpy(header->salt, bytes + 120, sizeof(header->salt));
+	memcpy(header->key_check, bytes + 136, sizeof(header->key_check));
+	header->counter = get64(bytes + 148);
+	memcpy(header->tag, bytes + 160, sizeof(header->tag));
+	return get32(bytes + 144) == (uint32_t)header->generation;
 }
 
 int frame_decode_header(const void *source, size_t size, struct frame_header *out)
@@ -146,6 +182,7 @@ int frame_decode_header(const void *source, size_t size, struct frame_header *ou
 	header.codec = bytes[12];
 	header.cipher = bytes[13];
 	header.kind = bytes[14];
+	header.padding = bytes[15];
 	header.flags = get32(bytes + 16);
 	header.sequence = get64(bytes + 24);
 	header.generation = get64(bytes + 32);
@@ -158,11 +195,41 @@ int frame_decode_header(const void *source, size_t size, struct frame_header *ou
 	header.payload_hash = get64(bytes + 96);
 	if (!header_is_known(bytes, &header))
 		return -EPROTONOSUPPORT;
-	if (header.stored != header.raw || header.raw % 8 || header.stored > INT64_MAX ||
-	    header.first_epoch > header.last_epoch)
+	if (!sizes_fit(&header) || header.first_epoch > header.last_epoch)
+		return -EBADMSG;
+	if (header.cipher && !decode_cipher(bytes, &header))
 		return -EBADMSG;
 	*out = header;
 	return 0;
+}
+
+int64_t frame_peek_size(const void *source, size_t size)
+{
+	const unsigned char *bytes = source;
+	size_t header_size;
+	uint64_t stored;
+
+	if (size < FRAME_HEADER_SIZE || memcmp(bytes, FRAME_MAGIC, FRAME_MAGIC_SIZE))
+		return -EBADMSG;
+	if (get16(bytes + 8) != FRAME_VERSION)
+		return -EPROTONOSUPPORT;
+	header_size = get16(bytes + 10);
+	stored = get64(bytes + 80);
+	if (header_size != (bytes[13] ? FRAME_HEADER_CIPHER_SIZE : FRAME_HEADER_SIZE) ||
+	    stored % 8 || stored > INT64_MAX / 2)
+		return -EBADMSG;
+	return (int64_t)(header_size + stored);
+}
+
+bool frame_continues(const struct frame_header *last, const struct frame_header *next)
+{
+	if (last->cipher != next->cipher)
+		return false;
+	if (!next->cipher)
+		return true;
+	if (memcmp(last->salt, next->salt, sizeof(next->salt)))
+		return !next->counter;
+	return next->counter == last->counter + 1;
 }
 
 int frame_decode(const void *source, size_t size, struct frame_header *out,
@@ -174,12 +241,13 @@ int frame_decode(const void *source, size_t size, struct frame_header *out,
 
 	if (error)
 		return error;
-	if (header.stored > size - FRAME_HEADER_SIZE)
+	bytes += frame_header_size(&header);
+	if (header.stored > size - frame_header_size(&header))
 		return -EBADMSG;
-	if (frame_hash(bytes + FRAME_HEADER_SIZE, header.stored) != header.payload_hash)
+	if (frame_hash(bytes, header.stored) != header.payload_hash)
 		return -EBADMSG;
 	*out = header;
-	*payload = bytes + FRAME_HEADER_SIZE;
+	*payload = bytes;
 	return 0;
 }
 

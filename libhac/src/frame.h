@@ -7,11 +7,11 @@
  *	offset size
  *	     0    8  magic
  *	     8    2  version of the format: 1
- *	    10    2  size of the header: 128; a cipher will add nonce and tag
- *	    12    1  codec: 0, none
- *	    13    1  cipher: 0, none
+ *	    10    2  size of the header: 128; with a cipher 184
+ *	    12    1  codec: 0 none, 1 zstd, 2 lz4
+ *	    13    1  cipher: 0 none, 1 AES-256-GCM
  *	    14    1  kind: 1 layout, 2 base, 3 journal
- *	    15    1  0
+ *	    15    1  zeros that end a compressed payload, up to 7
  *	    16    4  flags: 1, the last frame of its file (layout and base)
  *	    20    4  0
  *	    24    8  sequence: consecutive in the journal, from 0 on in the base
@@ -20,11 +20,32 @@
  *	    48    8  last epoch in it
  *	    56    8  time, nanoseconds since 1970
  *	    64   16  UUID of the image
- *	    80    8  bytes of payload that follow the header
- *	    88    8  bytes of payload once decoded
+ *	    80    8  bytes of payload that follow the header: a multiple of 8
+ *	    88    8  bytes of payload once decoded: a multiple of 8
  *	    96    8  xxh3-64 of the payload as it follows
  *	   104   16  0
  *	   120    8  xxh3-64 of the header before it: always its last 8 bytes
+ *
+ * With a cipher the header goes on behind offset 120:
+ *
+ *	   120   16  salt, drawn by whoever opened the writer
+ *	   136    8  key check
+ *	   144   12  nonce: the generation's low 32 bits, and the counter (64)
+ *	   156    4  0
+ *	   160   16  tag
+ *	   176    8  xxh3-64 of the header before it
+ *
+ * A payload is compressed, then encrypted. It is compressed only if it has 256
+ * bytes or more, and gets smaller by it.
+ *
+ * The keys come from the master key by HKDF-SHA256 with the salt: the data key
+ * with the info "hac frame", UUID, generation (8 bytes); the key check with the
+ * info "hac check". It tells another key from tampering, and secures nothing.
+ * Each writer draws a salt of its own, and its counter starts at 0 and rises by
+ * one with each frame, so no key meets a nonce twice. What is authenticated
+ * beside the payload is the header without tag and hashes. In the journal a
+ * salt begins with counter 0 and goes on without a gap, and a base has one salt:
+ * so no frame can be exchanged for another one, though both are genuine.
  *
  * A record has a head of 24 bytes (kind, flags, size with head and padding,
  * epoch), a body, and zeros up to a multiple of 8.
@@ -38,17 +59,21 @@
 #include "hac.h"
 #include "image.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define FRAME_MAGIC "\x89HACF\r\n\x1a"
 #define FRAME_MAGIC_SIZE 8
 #define FRAME_VERSION 1
-#define FRAME_HEADER_SIZE 128
+#define FRAME_HEADER_SIZE 128        /* without a cipher; the least */
+#define FRAME_HEADER_CIPHER_SIZE 184 /* with one; the most */
 #define FRAME_HEADER_MAX 4096 /* of any version: for telling new from damaged */
 
-#define FRAME_CODEC_NONE 0
 #define FRAME_CIPHER_NONE 0
+#define FRAME_CIPHER_AES 1
+#define FRAME_RAW_MIN 256u                /* a smaller payload is not compressed */
+#define FRAME_RAW_MAX ((uint64_t)1 << 30) /* nor is a larger one */
 #define FRAME_END 0x1u
 
 enum frame_kind {
@@ -58,9 +83,10 @@ enum frame_kind {
 };
 
 struct frame_header {
-	uint8_t codec;
+	uint8_t codec;   /* enum hac_codec */
 	uint8_t cipher;
-	uint8_t kind; /* enum frame_kind */
+	uint8_t kind;    /* enum frame_kind */
+	uint8_t padding; /* zeros behind what is compressed */
 	uint32_t flags;
 	uint64_t sequence;
 	uint64_t generation;
@@ -71,15 +97,45 @@ struct frame_header {
 	uint64_t stored;
 	uint64_t raw;
 	uint64_t payload_hash;
+
+	/* With a cipher. */
+	unsigned char salt[16];
+	unsigned char key_check[8];
+	uint64_t counter;
+	unsigned char tag[16];
 };
 
-/* What a payload that is stored as it is hashes to. */
+/* Bytes of the header, and of the whole frame. */
+static inline size_t frame_header_size(const struct frame_header *header)
+{
+	return header->cipher ? FRAME_HEADER_CIPHER_SIZE : FRAME_HEADER_SIZE;
+}
+
+static inline uint64_t frame_size(const struct frame_header *header)
+{
+	return frame_header_size(header) + header->stored;
+}
+
+/* The whole size of the frame that seems to begin with these bytes, of which
+ * FRAME_HEADER_SIZE suffice. No hash is checked: it is a promise, not a fact.
+ * -EBADMSG, or -EPROTONOSUPPORT. */
+int64_t frame_peek_size(const void *bytes, size_t size);
+
+/*
+ * May `next` stand right behind `last` in a journal, as far as the ciphers go?
+ * Both are encrypted or both are not; a writer's frames have no gap.
+ */
+bool frame_continues(const struct frame_header *last, const struct frame_header *next);
+
+/* What a payload hashes to, as it follows the header. */
 uint64_t frame_hash(const void *payload, size_t size);
 
 /* The time for a header. */
 uint64_t frame_time(void);
 
-void frame_encode_header(unsigned char out[FRAME_HEADER_SIZE], const struct frame_header *header);
+/* To `out`, which has room for FRAME_HEADER_CIPHER_SIZE bytes, or, without a
+ * cipher, for FRAME_HEADER_SIZE. */
+void frame_encode_header(unsigned char *out, const struct frame_header *header);
 
 /*
  * Decode the header at `bytes`, of which `size` can be read.
@@ -89,7 +145,8 @@ void frame_encode_header(unsigned char out[FRAME_HEADER_SIZE], const struct fram
  */
 int frame_decode_header(const void *bytes, size_t size, struct frame_header *out);
 
-/* The same for a frame in memory, with its payload checked. */
+/* The same for a frame in memory, with its payload checked, but not decoded: it
+ * has header.stored bytes. */
 int frame_decode(const void *bytes, size_t size, struct frame_header *out,
 		 const unsigned char **payload);
 

@@ -16,6 +16,8 @@ struct image_limits image_limits = {
 	.segment_bytes = JOURNAL_SEGMENT_BYTES,
 	.compact_bytes = (uint64_t)64 << 20,
 	.compact_segments = 1000,
+	.drain_ms = 60000,
+	.keeper_ms = 1000,
 };
 
 /* ---------------------------------------------------------- directory -- */
@@ -94,9 +96,9 @@ static bool base_is_new(int directory)
 	struct frame_file file;
 	bool new = false;
 
-	if (frame_file_open(directory, IMAGE_FILE_BASE, &file))
+	if (frame_file_open(directory, IMAGE_FILE_BASE, NULL, &file))
 		return false;
-	if (!frame_file_read(&file, 0, &header, &payload))
+	if (!frame_file_check(&file, 0, &header, &payload))
 		new = !header.last_epoch;
 	frame_file_close(&file);
 	return new;
@@ -170,37 +172,82 @@ static int cut_end(const struct recovery *recovery)
 }
 
 /* The segment that comes next: an empty one at the end is used. */
-static uint64_t next_segment(const struct recovery *recovery)
+uint64_t image_next_segment(const struct recovery *recovery)
 {
 	return recovery->segments[recovery->end_segment] + (recovery->end_offset ? 1 : 0);
 }
 
-static int recover_for_writing(struct recovery *recovery, int directory, const char *path,
-			       uint64_t at)
+/* What a crash may have left beside base and journal. */
+static void tidy(const struct recovery *recovery)
 {
-	int error = recovery_survey(recovery, directory, path, at);
+	for (size_t i = 0; i < recovery->superfluous_count; i++)
+		image_remove_segments(recovery->directory, recovery->superfluous[i],
+				      recovery->superfluous[i] + 1);
+	image_remove_leftovers(recovery->directory);
+}
+
+static int recover_for_writing(struct recovery *recovery, int directory, const char *path,
+			       uint64_t at, const struct frame_key *key)
+{
+	int error = recovery_survey(recovery, directory, path, at, key);
 
 	if (!error)
 		error = recovery_apply(recovery);
 	if (!error && recovery->cut)
 		error = cut_end(recovery);
+	if (!error)
+		tidy(recovery);
+	return error;
+}
+
+int image_survey_for_writing(struct recovery *recovery, const struct image_store *store,
+			     const char *path, struct survey *out)
+{
+	int error =
+		recovery_survey_until(recovery, store->directory, path, &store->coding.key, 0, out);
+
+	if (!error && recovery->cut)
+		error = cut_end(recovery);
 	if (error)
 		return error;
-	for (size_t i = 0; i < recovery->superfluous_count; i++)
-		image_remove_segments(directory, recovery->superfluous[i],
-				      recovery->superfluous[i] + 1);
-	image_remove_leftovers(directory);
+	/* Those that were removed are counted no more. */
+	if (recovery->cut)
+		recovery->segments_count = recovery->end_segment + 1;
+	tidy(recovery);
 	return 0;
 }
 
-/* Lock an image and recover it; `recovery` is to be freed in any case. */
-static int open_for_writing(const char *path, bool create, uint64_t at, struct image_store *store,
-			    struct recovery *recovery)
+int image_heads_for_writing(struct recovery *recovery, const struct image_store *store,
+			    const char *path)
+{
+	int error = recovery_survey_heads(recovery, store->directory, path, &store->coding.key);
+
+	if (!error)
+		tidy(recovery);
+	return error;
+}
+
+/* As the base's first frame says. */
+static bool is_encrypted(int directory)
+{
+	const unsigned char *payload;
+	struct frame_header header;
+	struct frame_file file;
+	bool encrypted = true;
+
+	if (frame_file_open(directory, IMAGE_FILE_BASE, NULL, &file))
+		return true;
+	if (!frame_file_check(&file, 0, &header, &payload))
+		encrypted = header.cipher;
+	frame_file_close(&file);
+	return encrypted;
+}
+
+int image_open_store(const char *path, bool create, struct image_store *store)
 {
 	const struct image_state nothing = { .count = 0 };
 	int error;
 
-	memset(recovery, 0, sizeof(*recovery));
 	store->directory = -1;
 	error = image_open_directory(path, create, &store->directory);
 	if (error)
@@ -212,18 +259,39 @@ static int open_for_writing(const char *path, bool create, uint64_t at, struct i
 	error = image_lock_take(store->directory, path, &store->lock);
 	if (error)
 		return error;
+	error = image_finish_replacement(store->directory, path);
+	if (error)
+		return error;
 	error = image_classify(store->directory, path);
 	if (!error) {
 		if (!create)
 			return hac_fail(ENOENT, "there is no image in %s", path);
-		error = image_create_files(store->directory, path, &nothing);
+		error = image_create_files(store->directory, path, &nothing, &store->coding);
 	}
-	return error < 0 ? error : recover_for_writing(recovery, store->directory, path, at);
+	return error < 0 ? error : 0;
 }
 
-static void close_store(struct image_store *store)
+/* Lock an image and recover it; `recovery` is to be freed in any case. The store
+ * has its coding. `encrypt`: it need not be encrypted yet, though there is a key. */
+static int open_for_writing(const char *path, bool create, bool encrypt, uint64_t at,
+			    struct image_store *store, struct recovery *recovery)
+{
+	int error;
+
+	memset(recovery, 0, sizeof(*recovery));
+	error = image_open_store(path, create, store);
+	if (error)
+		return error;
+	return recover_for_writing(recovery, store->directory, path, at,
+				   encrypt && !is_encrypted(store->directory) ? NULL :
+										&store->coding.key);
+}
+
+void image_close_store(struct image_store *store)
 {
 	journal_close(&store->journal);
+	frame_writer_free(store->journal.writer);
+	frame_coding_wipe(&store->coding);
 	image_lock_release(store->lock);
 	if (store->directory >= 0)
 		image_io.close(store->directory);
@@ -231,21 +299,25 @@ static void close_store(struct image_store *store)
 
 /* --------------------------------------------------------- compacting -- */
 
+bool image_is_long(const struct recovery *recovery, uint64_t areas_bytes)
+{
+	if (recovery->segments_count > image_limits.compact_segments)
+		return true;
+	return recovery->journal_bytes > image_limits.compact_bytes &&
+	       recovery->journal_bytes / 2 > areas_bytes;
+}
+
 static bool is_long(const struct recovery *recovery)
 {
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < recovery->areas_count; i++)
 		bytes += recovery->areas[i].layout.size;
-	if (recovery->segments_count > image_limits.compact_segments)
-		return true;
-	return recovery->journal_bytes > image_limits.compact_bytes &&
-	       recovery->journal_bytes / 2 > bytes;
+	return image_is_long(recovery, bytes);
 }
 
-/* Replace base and journal by a base of what was recovered, and an empty
- * segment. */
-static int compact_recovered(struct recovery *recovery)
+int image_write_recovered(struct recovery *recovery, const struct frame_coding *coding,
+			  uint64_t segment)
 {
 	const struct generation *newest = &recovery->generations[recovery->generations_count - 1];
 	struct record_base base = {
@@ -253,7 +325,7 @@ static int compact_recovered(struct recovery *recovery)
 		.parent = newest->parent,
 		.branch_epoch = newest->branch_epoch,
 		.last_epoch = recovery->last_epoch,
-		.first_segment = next_segment(recovery),
+		.first_segment = segment,
 		.first_sequence = recovery->next_sequence,
 		.next_area_id = recovery->next_area_id,
 	};
@@ -261,30 +333,36 @@ static int compact_recovered(struct recovery *recovery)
 	struct layout *layouts = calloc(count + 1, sizeof(*layouts));
 	const unsigned char **bytes = calloc(count + 1, sizeof(*bytes));
 	struct image_state state = { recovery->epoch, layouts, bytes, count };
-	int error = layouts && bytes ? 0 : hac_fail(ENOMEM, "no memory to compact an image"), fd;
+	int error = layouts && bytes ? 0 : hac_fail(ENOMEM, "no memory to compact an image");
 
 	for (size_t i = 0; !error && i < count; i++) {
 		layouts[i] = recovery->areas[i].layout;
 		bytes[i] = recovery->areas[i].contents;
 	}
-	if (!error) {
-		fd = journal_create_segment(recovery->directory, base.first_segment);
-		if (fd < 0)
-			error = hac_fail(-fd, "%s: a segment cannot be made: %s", recovery->path,
-					 strerror(-fd));
-		else
-			image_io.close(fd);
-	}
 	if (!error)
 		error = image_write_base(recovery->directory, recovery->path, recovery->uuid, &base,
-					 &state);
-	if (!error)
-		image_remove_segments(recovery->directory, recovery->segments[0],
-				      base.first_segment);
+					 &state, coding);
 	if (!error)
 		recovery->base = base;
 	free(layouts);
 	free(bytes);
+	return error;
+}
+
+/* Replace base and journal by a base of what was recovered, and an empty
+ * segment. */
+static int compact_recovered(struct recovery *recovery, const struct frame_coding *coding)
+{
+	uint64_t segment = image_next_segment(recovery);
+	int error, fd = journal_create_segment(recovery->directory, segment);
+
+	if (fd < 0)
+		return hac_fail(-fd, "%s: a segment cannot be made: %s", recovery->path,
+				strerror(-fd));
+	image_io.close(fd);
+	error = image_write_recovered(recovery, coding, segment);
+	if (!error)
+		image_remove_segments(recovery->directory, recovery->segments[0], segment);
 	return error;
 }
 
@@ -296,41 +374,55 @@ int hac_compact_image(const char *path)
 
 	if (!path)
 		return hac_fail(EINVAL, "the path of the image is NULL");
-	error = open_for_writing(path, false, 0, &store, &recovery);
+	memset(&recovery, 0, sizeof(recovery));
+	error = frame_coding_load(HAC_CODEC_NONE, NULL, &store.coding);
 	if (!error)
-		error = compact_recovered(&recovery);
+		error = open_for_writing(path, false, true, 0, &store, &recovery);
+	if (!error)
+		error = compact_recovered(&recovery, &store.coding);
 	recovery_free(&recovery);
-	close_store(&store);
+	image_close_store(&store);
 	return error;
 }
 
 /* ------------------------------------------------------------ opening -- */
 
-/* The first frame of this opening. The number stands in it, so whatever it
- * writes later can be told from what others wrote. */
-static int begin_generation(struct image *image, const struct recovery *recovery, uint64_t segment)
+/* The first frame of an opening. The number stands in it, so whatever it writes
+ * later can be told from what others wrote. */
+int image_begin_generation(struct image_store *store, const struct recovery *recovery,
+			   const struct record_generation *generation, uint64_t segment)
 {
-	struct journal *journal = &image->store->journal;
+	struct journal *journal = &store->journal;
 	struct record record = {
 		.kind = RECORD_GENERATION,
-		.epoch = image->branch_epoch,
-		.generation = { image->generation, image->parent, image->branch_epoch },
+		.epoch = generation->branch_epoch,
+		.generation = *generation,
 	};
 	struct frame_header header = { .first_epoch = 0 };
 	_Alignas(8) unsigned char payload[64];
 	int error;
 
-	memcpy(journal->uuid, recovery->uuid, sizeof(journal->uuid));
-	journal->directory = recovery->directory;
-	journal->path = image->path;
-	journal->generation = image->generation;
-	journal->sequence = recovery->next_sequence;
-	journal->segment_bytes = image_limits.segment_bytes;
+	image_prepare_journal(store, recovery);
+	journal->generation = generation->generation;
 	journal->segment = segment;
+	error = frame_writer_create(&store->coding, &journal->writer);
+	if (error)
+		return hac_fail(-error, "no memory to write to image %s", recovery->path);
 	error = journal_open_segment(journal, segment);
 	if (error)
 		return error;
 	return journal_append(journal, &header, payload, record_encode(payload, &record));
+}
+
+void image_prepare_journal(struct image_store *store, const struct recovery *recovery)
+{
+	struct journal *journal = &store->journal;
+
+	memcpy(journal->uuid, recovery->uuid, sizeof(journal->uuid));
+	journal->directory = recovery->directory;
+	journal->path = recovery->path;
+	journal->sequence = recovery->next_sequence;
+	journal->segment_bytes = image_limits.segment_bytes;
 }
 
 static void take_state(struct image *image, struct recovery *recovery)
@@ -363,7 +455,8 @@ static int open_readonly(struct image *image, uint64_t at)
 		return hac_fail(ENOENT, "there is no image in %s", image->path);
 	if (error < 0)
 		return error;
-	error = recovery_read(&recovery, image->store->directory, image->path, at, true);
+	error = recovery_read(&recovery, image->store->directory, image->path, at,
+			      &image->store->coding.key, true);
 	if (!error)
 		take_state(image, &recovery);
 	recovery_free(&recovery);
@@ -375,21 +468,26 @@ static int open_writable(struct image *image, uint64_t at)
 	struct image_store *store = image->store;
 	struct recovery recovery;
 	uint64_t segment = 0;
-	int error = open_for_writing(image->path, true, at, store, &recovery);
+	int error = open_for_writing(image->path, true, false, at, store, &recovery);
 
 	if (!error) {
 		/* Older epochs were asked for: then somebody wants to keep
 		 * them. And an image too large for its disk can be opened. */
-		if (!at && is_long(&recovery) && !compact_recovered(&recovery))
+		if (!at && is_long(&recovery) && !compact_recovered(&recovery, &store->coding))
 			segment = recovery.base.first_segment;
 		if (!segment)
-			segment = next_segment(&recovery);
+			segment = image_next_segment(&recovery);
 		store->first_segment = recovery.base.first_segment;
 		take_state(image, &recovery);
 		image->parent = recovery.generation->number;
 		image->branch_epoch = recovery.epoch;
 		image->generation = recovery.last_generation + 1;
-		error = begin_generation(image, &recovery, segment);
+		recovery.path = image->path;
+		error = image_begin_generation(store, &recovery,
+					       &(struct record_generation){ image->generation,
+									    image->parent,
+									    image->branch_epoch },
+					       segment);
 	}
 	recovery_free(&recovery);
 	return error;
@@ -415,6 +513,8 @@ int image_open(const char *path, const struct image_options *options, struct ima
 	}
 	image->store->directory = image->store->journal.fd = -1;
 	image->readonly = options->readonly;
+	if (options->coding)
+		image->store->coding = *options->coding;
 	error = image->readonly ? open_readonly(image, options->at) :
 				  open_writable(image, options->at);
 	if (error)
@@ -428,7 +528,7 @@ void image_close(struct image *image)
 {
 	if (!image)
 		return;
-	close_store(image->store);
+	image_close_store(image->store);
 	image_areas_free(image->areas, image->areas_count);
 	free(image->store);
 	free(image->path);
@@ -452,7 +552,8 @@ void image_base_record(const struct image *image, struct record_base *out)
 
 /* --------------------------------------------------------------- copy -- */
 
-int image_copy(const struct image_state *state, const char *destination)
+int image_copy(const struct image_state *state, const struct frame_coding *coding,
+	       const char *destination)
 {
 	int directory, error;
 
@@ -467,7 +568,7 @@ int image_copy(const struct image_state *state, const char *destination)
 	if (directory < 0) {
 		error = directory_failed(destination, errno);
 	} else {
-		error = image_create_files(directory, destination, state);
+		error = image_create_files(directory, destination, state, coding);
 		if (!error && image_sync_parent(destination))
 			error = hac_fail(EIO, "the directory of %s cannot be synced", destination);
 		if (error) {

@@ -62,9 +62,12 @@ struct image {
 	struct image_store *store; /* image.c's own: descriptors, segment, ... */
 };
 
+struct frame_coding; /* frame_coding.h */
+
 struct image_options {
 	bool readonly;
-	uint64_t at; /* 0: newest */
+	uint64_t at;                       /* 0: newest */
+	const struct frame_coding *coding; /* copied; NULL: frames as they are, no key */
 };
 
 /* Open (create unless readonly), recover, and when writable lock, cut the torn
@@ -82,7 +85,9 @@ struct image_state {
 	size_t count;
 };
 
-/* A new image with a UUID of its own, holding `state`; removes a partial one.*/
-int image_copy(const struct image_state *state, const char *destination);
+/* A new image with a UUID of its own, holding `state`; removes a partial one.
+ * `coding` may be NULL. */
+int image_copy(const struct image_state *state, const struct frame_coding *coding,
+	       const char *destination);
 
 #endif

@@ -75,6 +75,11 @@ static int add_area(struct recovery *recovery, const struct layout *layout)
 	area = &areas[recovery->areas_count];
 	if (layout_copy(layout, &area->layout))
 		return -ENOMEM;
+	area->contents = NULL;
+	if (recovery->layouts_only) {
+		recovery->areas_count++;
+		return 0;
+	}
 	area->contents = mmap(NULL, mapped_size(layout), PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area->contents == MAP_FAILED) {
@@ -86,16 +91,17 @@ static int add_area(struct recovery *recovery, const struct layout *layout)
 }
 
 /* An area that the image has: grown, or opened with another capacity. */
-static int change_area(struct image_area *area, const struct layout *layout)
+static int change_area(const struct recovery *recovery, struct image_area *area,
+		       const struct layout *layout)
 {
 	size_t from = mapped_size(&area->layout), to = mapped_size(layout);
 	struct layout copy;
 
 	if (layout_copy(layout, &copy))
 		return -ENOMEM;
-	if (layout->size < area->layout.size)
+	if (!recovery->layouts_only && layout->size < area->layout.size)
 		memset(area->contents + layout->size, 0, area->layout.size - layout->size);
-	if (from != to) {
+	if (!recovery->layouts_only && from != to) {
 		void *moved = mremap(area->contents, from, to, MREMAP_MAYMOVE);
 
 		if (moved == MAP_FAILED) {
@@ -153,7 +159,8 @@ static int apply_runs(struct apply *apply, const struct walk_frame *frame,
 		if (!area || run->offset > area->layout.size ||
 		    run->length > area->layout.size - run->offset)
 			return malformed(apply, frame);
-		memcpy(area->contents + run->offset, bytes, run->length);
+		if (!apply->recovery->layouts_only)
+			memcpy(area->contents + run->offset, bytes, run->length);
 		bytes += run->length;
 	}
 	return 0;
@@ -163,7 +170,7 @@ static int apply_layout(struct apply *apply, const struct layout *layout)
 {
 	struct recovery *recovery = apply->recovery;
 	struct image_area *area = area_of(apply, layout->id);
-	int error = area ? change_area(area, layout) : add_area(recovery, layout);
+	int error = area ? change_area(recovery, area, layout) : add_area(recovery, layout);
 
 	if (error)
 		hac_fail(-error, "image %s: no memory for area '%s' of %llu bytes", recovery->path,

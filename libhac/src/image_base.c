@@ -20,38 +20,38 @@
 /* -------------------------------------------------- a file of frames -- */
 
 /* Collects records into frames of about FRAME_BYTES. */
-struct frame_writer {
+struct file_writer {
 	int fd;
 	uint64_t offset;
 	struct frame_header header;
 	unsigned char *payload;
 	size_t filled;
 	size_t room;
+	struct frame_writer *coder; /* NULL: frames are written as they are */
 };
 
-static int flush_frame(struct frame_writer *writer, uint32_t flags)
+static const struct frame_coding plain;
+
+static int flush_frame(struct file_writer *writer, uint32_t flags)
 {
 	struct frame_header *header = &writer->header;
-	unsigned char head[FRAME_HEADER_SIZE];
-	struct iovec parts[2] = {
-		{ .iov_base = head, .iov_len = sizeof(head) },
-		{ .iov_base = writer->payload, .iov_len = writer->filled },
-	};
+	unsigned char head[FRAME_HEADER_CIPHER_SIZE];
+	struct iovec parts[2];
 	int error;
 
 	header->flags = flags;
 	header->time_ns = frame_time();
-	header->stored = header->raw = writer->filled;
-	header->payload_hash = frame_hash(writer->payload, writer->filled);
-	frame_encode_header(head, header);
-	error = io_write_all(writer->fd, parts, 2, writer->offset);
+	error = frame_writer_encode(writer->coder, header, writer->payload, writer->filled, head,
+				    parts);
+	if (!error)
+		error = io_write_all(writer->fd, parts, 2, writer->offset);
 	header->sequence++;
-	writer->offset += sizeof(head) + writer->filled;
+	writer->offset += frame_size(header);
 	writer->filled = 0;
 	return error;
 }
 
-static int add_record(struct frame_writer *writer, const struct record *record)
+static int add_record(struct file_writer *writer, const struct record *record)
 {
 	size_t size = record_size(record);
 	int error;
@@ -73,9 +73,12 @@ static int add_record(struct frame_writer *writer, const struct record *record)
 	return 0;
 }
 
-static int begin_file(struct frame_writer *writer, int directory, const char *name,
-		      enum frame_kind kind, const unsigned char uuid[16])
+static int begin_file(struct file_writer *writer, int directory, const char *name,
+		      enum frame_kind kind, const unsigned char uuid[16],
+		      const struct frame_coding *coding)
 {
+	int error;
+
 	memset(writer, 0, sizeof(*writer));
 	writer->header.kind = (uint8_t)kind;
 	memcpy(writer->header.uuid, uuid, 16);
@@ -83,17 +86,24 @@ static int begin_file(struct frame_writer *writer, int directory, const char *na
 	writer->payload = malloc(writer->room);
 	if (!writer->payload)
 		return -ENOMEM;
+	error = frame_writer_create(coding, &writer->coder);
+	if (error) {
+		free(writer->payload);
+		return error;
+	}
 	writer->fd = image_io.openat(directory, name,
 				     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
 	if (writer->fd >= 0)
 		return 0;
+	error = -errno;
+	frame_writer_free(writer->coder);
 	free(writer->payload);
-	return -errno;
+	return error;
 }
 
 /* Make the file whole and durable under its temporary name, then under its
  * own: a crash leaves the old one or the new one. */
-static int end_file(struct frame_writer *writer, int error, int directory, const char *from,
+static int end_file(struct file_writer *writer, int error, int directory, const char *from,
 		    const char *to)
 {
 	if (!error)
@@ -101,6 +111,7 @@ static int end_file(struct frame_writer *writer, int error, int directory, const
 	if (!error && image_io.fsync(writer->fd))
 		error = -errno;
 	image_io.close(writer->fd);
+	frame_writer_free(writer->coder);
 	free(writer->payload);
 	if (!error && image_io.renameat(directory, from, to))
 		error = -errno;
@@ -132,7 +143,7 @@ static size_t stretch(const unsigned char *bytes, size_t from, size_t size, bool
 }
 
 /* Zeros are left out: an area begins as zeros. */
-static int add_contents(struct frame_writer *writer, uint64_t epoch, const struct layout *layout,
+static int add_contents(struct file_writer *writer, uint64_t epoch, const struct layout *layout,
 			const unsigned char *bytes)
 {
 	size_t at = 0, end;
@@ -156,7 +167,7 @@ static int add_contents(struct frame_writer *writer, uint64_t epoch, const struc
 	return error;
 }
 
-static int add_state(struct frame_writer *writer, const struct image_state *state)
+static int add_state(struct file_writer *writer, const struct image_state *state)
 {
 	int error = 0;
 
@@ -175,17 +186,18 @@ static int add_state(struct frame_writer *writer, const struct image_state *stat
 }
 
 int image_write_base(int directory, const char *path, const unsigned char uuid[16],
-		     const struct record_base *base, const struct image_state *state)
+		     const struct record_base *base, const struct image_state *state,
+		     const struct frame_coding *coding)
 {
 	struct record record = { .kind = RECORD_BASE, .epoch = state->epoch, .base = *base };
-	struct frame_writer writer;
+	struct file_writer writer;
 	int error;
 
 	record.base.areas = (uint32_t)state->count;
 	for (size_t i = 0; i < state->count; i++)
 		if (state->layouts[i].id >= record.base.next_area_id)
 			record.base.next_area_id = state->layouts[i].id + 1;
-	error = begin_file(&writer, directory, BASE_NEW, FRAME_BASE, uuid);
+	error = begin_file(&writer, directory, BASE_NEW, FRAME_BASE, uuid, coding);
 	if (!error) {
 		writer.header.generation = base->generation;
 		writer.header.first_epoch = writer.header.last_epoch = state->epoch;
@@ -229,8 +241,8 @@ static int write_layout_file(int directory, const unsigned char uuid[16])
 				.word_size = 8,
 			},
 	};
-	struct frame_writer writer;
-	int error = begin_file(&writer, directory, LAYOUT_NEW, FRAME_LAYOUT, uuid);
+	struct file_writer writer;
+	int error = begin_file(&writer, directory, LAYOUT_NEW, FRAME_LAYOUT, uuid, &plain);
 
 	if (error)
 		return error;
@@ -238,7 +250,8 @@ static int write_layout_file(int directory, const unsigned char uuid[16])
 	return end_file(&writer, error, directory, LAYOUT_NEW, IMAGE_FILE_LAYOUT);
 }
 
-int image_create_files(int directory, const char *path, const struct image_state *state)
+int image_create_files(int directory, const char *path, const struct image_state *state,
+		       const struct frame_coding *coding)
 {
 	struct record_base base = {
 		.last_epoch = state->epoch,
@@ -259,7 +272,8 @@ int image_create_files(int directory, const char *path, const struct image_state
 			image_io.close(fd);
 	}
 	if (!error)
-		error = image_write_base(directory, path, uuid, &base, state);
+		error = image_write_base(directory, path, uuid, &base, state,
+					 coding ? coding : &plain);
 	if (!error)
 		error = write_layout_file(directory, uuid);
 	if (error)

@@ -11,12 +11,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* An image to read. One that lost its layout file is for the recovery to name. */
-static int open_image(const char *path, int *out)
+/* An image to read, and the key for it. One that lost its layout file is for the
+ * recovery to name. */
+static int open_image(const char *path, int *out, struct frame_key *key)
 {
-	int error = path ? image_open_directory(path, false, out) :
+	int error = path ? frame_key_load(NULL, key) :
 			   hac_fail(EINVAL, "the path of the image is NULL");
 
+	if (!error)
+		error = image_open_directory(path, false, out);
 	if (error)
 		return error;
 	error = image_classify(*out, path);
@@ -59,20 +62,22 @@ int hac_check_image(const char *path, struct hac_check *check)
 {
 	struct hac_check found = { .size = sizeof(found) };
 	struct recovery recovery;
+	struct frame_key key;
 	int directory, error;
 
 	if (!check || check->size != sizeof(*check))
 		return hac_fail(EINVAL, "check->size is not that of struct hac_check");
-	error = open_image(path, &directory);
+	error = open_image(path, &directory, &key);
 	if (error)
 		return error;
-	error = recovery_read(&recovery, directory, path, 0, true);
+	error = recovery_read(&recovery, directory, path, 0, &key, true);
 	if (!error || error == -EBADMSG) {
 		found.locked_by = (uint32_t)image_lock_owner(directory);
 		fill_check(&recovery, &found);
 		*check = found;
 	}
 	recovery_free(&recovery);
+	frame_key_wipe(&key);
 	close(directory);
 	return error;
 }
@@ -152,15 +157,16 @@ int hac_log_image(const char *path,
 {
 	struct log log = { .each = each, .argument = argument };
 	struct recovery recovery;
+	struct frame_key key;
 	int directory, error, damaged;
 
 	if (!each)
 		return hac_fail(EINVAL, "each is NULL");
-	error = open_image(path, &directory);
+	error = open_image(path, &directory, &key);
 	if (error)
 		return error;
 	/* First what is sound of it, for `each` is called once a record. */
-	damaged = recovery_read(&recovery, directory, path, 0, false);
+	damaged = recovery_read(&recovery, directory, path, 0, &key, false);
 	if (recovery.generations_count)
 		error = recovery_walk_base(&recovery, visit_log, &log);
 	if (!error && recovery.generations_count)
@@ -168,6 +174,7 @@ int hac_log_image(const char *path,
 	if (!error)
 		error = damaged;
 	recovery_free(&recovery);
+	frame_key_wipe(&key);
 	close(directory);
 	return error;
 }

@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /*
@@ -67,6 +69,14 @@ static struct image_lock *find_lock(const struct stat *st)
 	return NULL;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
 static pid_t ask_owner(int fd)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -86,7 +96,48 @@ static int open_failed(const char *path, int error)
 	return hac_fail(error, "%s/" IMAGE_FILE_LOCK ": %s", path, strerror(error));
 }
 
-static int take_file(int directory, const char *path, int *out)
+/* ---------------------------------------------------------- the mark -- */
+
+static const char *const marks[] = { "", "keeper", "drains" };
+
+void image_lock_mark(struct image_lock *lock, enum lock_holder holder)
+{
+	char text[64];
+	int size = snprintf(text, sizeof(text), "%s %ld\n", marks[holder], (long)getpid());
+
+	/* For others to look at while the lock is held, so it need not reach the
+	 * disk; and who cannot read it fails at once. The new one first: both
+	 * begin differently. */
+	if (pwrite(lock->fd, text, (size_t)size, 0) == size)
+		(void)!ftruncate(lock->fd, size);
+}
+
+/* What `owner` has written there: a mark of somebody else is an old one. */
+static enum lock_holder read_mark(int fd, pid_t owner)
+{
+	char text[64] = "", word[16];
+	long pid;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 || sscanf(text, "%15s %ld", word, &pid) != 2)
+		return 0;
+	/* Across namespaces of processes, numbers mean nothing. */
+	if (owner && pid != owner)
+		return 0;
+	for (unsigned int i = LOCK_KEEPER; i <= LOCK_DRAINS; i++)
+		if (!strcmp(word, marks[i]))
+			return i;
+	return 0;
+}
+
+/* ------------------------------------------------------------- taking -- */
+
+/* Who kept somebody out. */
+struct holder {
+	enum lock_holder mark;
+	pid_t pid;
+};
+
+static int take_file(int directory, const char *path, int *out, struct holder *holder)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	pid_t owner;
@@ -97,11 +148,14 @@ static int take_file(int directory, const char *path, int *out)
 	if (fd < 0)
 		return open_failed(path, errno);
 	if (!fcntl(fd, F_SETLK, &lock)) {
+		/* What is there is its last owner's. */
+		(void)!ftruncate(fd, 0);
 		*out = fd;
 		return 0;
 	}
 	error = errno;
 	owner = ask_owner(fd);
+	*holder = (struct holder){ read_mark(fd, owner), owner };
 	image_io.close(fd);
 	if (error != EAGAIN && error != EACCES)
 		return hac_fail(error, "%s/" IMAGE_FILE_LOCK " cannot be locked: %s", path,
@@ -113,14 +167,14 @@ static int take_file(int directory, const char *path, int *out)
 }
 
 static int take_lock(int directory, const char *path, const struct stat *st,
-		     struct image_lock *lock)
+		     struct image_lock *lock, struct holder *holder)
 {
 	int error;
 
 	if (find_lock(st))
 		return hac_fail(EUSERS, "image %s is open for writing in this process (%ld)", path,
 				(long)getpid());
-	error = take_file(directory, path, &lock->fd);
+	error = take_file(directory, path, &lock->fd, holder);
 	if (error)
 		return error;
 	lock->device = st->st_dev;
@@ -129,6 +183,43 @@ static int take_lock(int directory, const char *path, const struct stat *st,
 	lock->next = locks;
 	locks = lock;
 	return 0;
+}
+
+/* For how long may whoever has it be waited for? */
+static int64_t patience(const struct holder *holder)
+{
+	if (holder->mark == LOCK_DRAINS)
+		return image_limits.drain_ms;
+	/* Its context may have died just now, or it may be dying itself. */
+	return holder->mark == LOCK_KEEPER ? image_limits.keeper_ms : 0;
+}
+
+static int take_patiently(int directory, const char *path, const struct stat *st,
+			  struct image_lock *lock)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	int64_t start = now_ms();
+
+	for (;;) {
+		struct holder holder = { 0 };
+		int error;
+
+		hold_list();
+		error = take_lock(directory, path, st, lock, &holder);
+		let_list_go();
+		if (error != -EUSERS)
+			return error;
+		if (now_ms() - start >= patience(&holder)) {
+			if (holder.mark != LOCK_DRAINS)
+				return error;
+			return hac_fail(EUSERS,
+					"image %s is still held by process %ld, a helper that "
+					"drains what its application left behind: wait for it, or "
+					"end it",
+					path, (long)holder.pid);
+		}
+		nanosleep(&pause, NULL);
+	}
 }
 
 int image_lock_take(int directory, const char *path, struct image_lock **out)
@@ -143,9 +234,7 @@ int image_lock_take(int directory, const char *path, struct image_lock **out)
 		free(lock);
 		return hac_fail(errno, "%s: %s", path, strerror(errno));
 	}
-	hold_list();
-	error = take_lock(directory, path, &st, lock);
-	let_list_go();
+	error = take_patiently(directory, path, &st, lock);
 	if (error)
 		free(lock);
 	else

@@ -13,9 +13,10 @@
 
 #define WINDOW ((size_t)256 << 10)
 
-int frame_file_open(int directory, const char *name, struct frame_file *out)
+int frame_file_open(int directory, const char *name, const struct frame_key *key,
+		    struct frame_file *out)
 {
-	struct frame_file file = { .fd = -1 };
+	struct frame_file file = { .fd = -1, .reader.key = key };
 	struct stat st;
 
 	snprintf(file.name, sizeof(file.name), "%s", name);
@@ -37,6 +38,7 @@ void frame_file_close(struct frame_file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file->window);
+	frame_reader_free(&file->reader);
 	file->fd = -1;
 	file->window = NULL;
 	file->filled = file->room = 0;
@@ -107,11 +109,11 @@ static int read_header(struct frame_file *file, uint64_t offset, struct frame_he
 	error = frame_decode_header(bytes, size, header);
 	if (error)
 		return error;
-	return header->stored > left - FRAME_HEADER_SIZE ? -EBADMSG : 0;
+	return header->stored > left - frame_header_size(header) ? -EBADMSG : 0;
 }
 
-int frame_file_read(struct frame_file *file, uint64_t offset, struct frame_header *header,
-		    const unsigned char **payload)
+int frame_file_check(struct frame_file *file, uint64_t offset, struct frame_header *header,
+		     const unsigned char **payload)
 {
 	const unsigned char *bytes;
 	int error;
@@ -121,7 +123,7 @@ int frame_file_read(struct frame_file *file, uint64_t offset, struct frame_heade
 	error = read_header(file, offset, header);
 	if (error)
 		return error;
-	error = look_at(file, offset + FRAME_HEADER_SIZE, header->stored, &bytes);
+	error = look_at(file, offset + frame_header_size(header), header->stored, &bytes);
 	if (error)
 		return error;
 	if (frame_hash(bytes, header->stored) != header->payload_hash)
@@ -130,13 +132,25 @@ int frame_file_read(struct frame_file *file, uint64_t offset, struct frame_heade
 	return 0;
 }
 
+int frame_file_read(struct frame_file *file, uint64_t offset, struct frame_header *header,
+		    const unsigned char **payload)
+{
+	const unsigned char *stored;
+	int error = frame_file_check(file, offset, header, &stored);
+
+	if (error)
+		return error;
+	error = frame_reader_decode(&file->reader, header, stored, payload);
+	return error == -EBADMSG ? -EILSEQ : error;
+}
+
 /* An intact frame of a later version counts, too: it is no torn end. */
 static int is_later_frame(struct frame_file *file, uint64_t offset, const unsigned char uuid[16],
 			  uint64_t sequence)
 {
 	const unsigned char *payload;
 	struct frame_header header;
-	int error = frame_file_read(file, offset, &header, &payload);
+	int error = frame_file_check(file, offset, &header, &payload);
 
 	if (error == -EPROTONOSUPPORT)
 		return 1;

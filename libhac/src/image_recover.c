@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "image_recover.h"
+#include "image_internal.h"
 
 #include "error.h"
 
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,9 @@ int recovery_unreadable(struct recovery *recovery, const char *file, int error)
 /* What a frame that cannot be accepted means, outside the journal's end. */
 int recovery_bad_frame(struct recovery *recovery, const char *file, uint64_t offset, int error)
 {
+	char what[PATH_MAX + 8];
+	int failed;
+
 	switch (error) {
 	case -EBADMSG:
 		return recovery_damaged(recovery, file, offset, "no intact frame");
@@ -48,9 +52,23 @@ int recovery_bad_frame(struct recovery *recovery, const char *file, uint64_t off
 		return recovery_damaged(recovery, file, offset,
 					"an intact frame of a format that this version does not "
 					"know; a newer version wrote it");
-	default:
-		return recovery_unreadable(recovery, file, error);
+	case -EILSEQ:
+		return recovery_damaged(recovery, file, offset,
+					"the frame is intact, but cannot be decoded; it was "
+					"tampered with");
+	case -ENOKEY:
+	case -ENOTUNIQ:
+	case -EKEYREJECTED:
+		/* The base's first frame says how all of them are. */
+		if (offset || strcmp(file, IMAGE_FILE_BASE))
+			return recovery_damaged(recovery, file, offset,
+						"the frame is not encrypted in the way that the "
+						"base is; it was put there");
+		break;
 	}
+	snprintf(what, sizeof(what), "image %s", recovery->path);
+	failed = frame_reader_failed(error, what);
+	return failed ? failed : recovery_unreadable(recovery, file, error);
 }
 
 /* ------------------------------------------------------------ walking -- */
@@ -62,15 +80,15 @@ int recovery_visit_frame(struct recovery *recovery, const struct walk_frame *fra
 	struct record record;
 	int result;
 
-	if (!frame->header.stored)
+	if (!frame->header.raw)
 		return recovery_damaged(recovery, frame->file, frame->offset,
 					"the frame is intact, but there is nothing in it");
-	while (position < frame->header.stored) {
-		result = record_decode(frame->payload, frame->header.stored, &position, &record);
+	while (position < frame->header.raw) {
+		result = record_decode(frame->payload, frame->header.raw, &position, &record);
 		if (result < 0)
 			return recovery_damaged(recovery, frame->file, frame->offset,
 						"the frame is intact, but a record in it is not");
-		result = visit(argument, frame, &record, position == frame->header.stored);
+		result = visit(argument, frame, &record, position == frame->header.raw);
 		if (result)
 			return result;
 	}
@@ -83,9 +101,10 @@ static int walk_whole_file(struct recovery *recovery, const char *name, enum fra
 			   walk_visit visit, void *argument)
 {
 	struct walk_frame frame = { .file = name };
+	struct frame_header last = { 0 };
 	struct frame_file file;
 	uint64_t sequence = 0;
-	int error = frame_file_open(recovery->directory, name, &file);
+	int error = frame_file_open(recovery->directory, name, recovery->key, &file);
 
 	if (error == -ENOENT)
 		return recovery_damaged(recovery, name, 0, "the file is missing");
@@ -93,7 +112,8 @@ static int walk_whole_file(struct recovery *recovery, const char *name, enum fra
 		return recovery_unreadable(recovery, name, error);
 	do {
 		error = frame_file_read(&file, frame.offset, &frame.header, &frame.payload);
-		if (!error && (frame.header.kind != kind || frame.header.sequence != sequence++ ||
+		if (!error && (frame.header.kind != kind || frame.header.sequence != sequence ||
+			       (sequence && !frame_continues(&last, &frame.header)) ||
 			       (kind != FRAME_LAYOUT &&
 				memcmp(frame.header.uuid, recovery->uuid, sizeof(recovery->uuid)))))
 			error = -EBADMSG;
@@ -102,7 +122,9 @@ static int walk_whole_file(struct recovery *recovery, const char *name, enum fra
 			break;
 		}
 		error = recovery_visit_frame(recovery, &frame, visit, argument);
-		frame.offset += FRAME_HEADER_SIZE + frame.header.stored;
+		frame.offset += frame_size(&frame.header);
+		last = frame.header;
+		sequence++;
 	} while (!error && !(frame.header.flags & FRAME_END));
 	if (!error && frame.offset != file.size)
 		error = recovery_damaged(recovery, name, frame.offset, "the file is too long");
@@ -125,7 +147,7 @@ int recovery_walk_journal(struct recovery *recovery, walk_visit visit, void *arg
 		int error;
 
 		segment_name(name, recovery->segments[i]);
-		error = frame_file_open(recovery->directory, name, &file);
+		error = frame_file_open(recovery->directory, name, recovery->key, &file);
 		if (error)
 			return error == -ENOENT ?
 				       recovery_damaged(recovery, name, 0, "the file is gone") :
@@ -138,7 +160,7 @@ int recovery_walk_journal(struct recovery *recovery, walk_visit visit, void *arg
 			}
 			error = error ? recovery_bad_frame(recovery, name, frame.offset, error) :
 					recovery_visit_frame(recovery, &frame, visit, argument);
-			frame.offset += FRAME_HEADER_SIZE + frame.header.stored;
+			frame.offset += frame_size(&frame.header);
 		}
 		frame_file_close(&file);
 		if (error)
@@ -270,7 +292,7 @@ static int add_segment(struct recovery *recovery, uint64_t segment)
 	return 0;
 }
 
-static int list_segments(struct recovery *recovery)
+static int list_segments(struct recovery *recovery, uint64_t until)
 {
 	int fd = openat(recovery->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
@@ -286,7 +308,7 @@ static int list_segments(struct recovery *recovery)
 	while (!error && (entry = readdir(directory))) {
 		uint64_t segment = segment_of(entry->d_name);
 
-		if (segment)
+		if (segment && (!until || segment < until))
 			error = add_segment(recovery, segment);
 	}
 	closedir(directory);
@@ -309,22 +331,63 @@ static int list_segments(struct recovery *recovery)
 
 /* -------------------------------------------------------------- whole -- */
 
-int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at)
+static int survey(struct recovery *recovery, uint64_t at, uint64_t until, struct survey *out)
 {
-	int error;
+	int error = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
+				    recovery);
 
-	memset(recovery, 0, sizeof(*recovery));
-	recovery->directory = directory;
-	recovery->path = path;
-	error = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
-				recovery);
 	if (!error)
 		error = recovery_walk_base(recovery, visit_base_head, recovery);
 	if (!error)
-		error = list_segments(recovery);
+		error = list_segments(recovery, until);
 	if (!error)
-		error = recovery_survey_journal(recovery, at);
+		error = recovery_survey_journal(recovery, at, out);
 	return error;
+}
+
+static void begin(struct recovery *recovery, int directory, const char *path,
+		  const struct frame_key *key)
+{
+	memset(recovery, 0, sizeof(*recovery));
+	recovery->directory = directory;
+	recovery->path = path;
+	recovery->key = key;
+}
+
+int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at,
+		    const struct frame_key *key)
+{
+	begin(recovery, directory, path, key);
+	return survey(recovery, at, 0, NULL);
+}
+
+int recovery_survey_until(struct recovery *recovery, int directory, const char *path,
+			  const struct frame_key *key, uint64_t until, struct survey *out)
+{
+	begin(recovery, directory, path, key);
+	return survey(recovery, 0, until, out);
+}
+
+/* The first record of the base says it all. */
+static int visit_first_head(void *argument, const struct walk_frame *frame,
+			    const struct record *record, bool last)
+{
+	int error = visit_base_head(argument, frame, record, last);
+
+	return error ? error : 1;
+}
+
+int recovery_survey_heads(struct recovery *recovery, int directory, const char *path,
+			  const struct frame_key *key)
+{
+	int result;
+
+	begin(recovery, directory, path, key);
+	result = walk_whole_file(recovery, IMAGE_FILE_LAYOUT, FRAME_LAYOUT, visit_layout_file,
+				 recovery);
+	if (!result)
+		result = recovery_walk_base(recovery, visit_first_head, recovery);
+	return result < 0 ? result : list_segments(recovery, 0);
 }
 
 void recovery_free(struct recovery *recovery)
@@ -338,7 +401,7 @@ void recovery_free(struct recovery *recovery)
 }
 
 int recovery_read(struct recovery *recovery, int directory, const char *path, uint64_t at,
-		  bool apply)
+		  const struct frame_key *key, bool apply)
 {
 	struct damage before = { .offset = UINT64_MAX };
 	int error;
@@ -347,15 +410,22 @@ int recovery_read(struct recovery *recovery, int directory, const char *path, ui
 		const struct timespec pause = { .tv_nsec = 1000000 };
 		bool same;
 
-		error = recovery_survey(recovery, directory, path, at);
+		error = recovery_survey(recovery, directory, path, at, key);
+		if (image_is_replaced(directory))
+			error = hac_fail(
+				EAGAIN,
+				"image %s is being replaced by another one; where that was "
+				"interrupted, opening it for writing finishes it",
+				path);
 		if (!error && apply)
 			error = recovery_apply(recovery);
 		/* A writer that is at work makes what looks like damage whole,
 		 * and a compaction takes segments away: damage stays. */
 		same = recovery->damage.offset == before.offset &&
 		       !strcmp(recovery->damage.file, before.file);
+		same = same && error != -EAGAIN;
 		if (!error || error == -EINVAL || error == -ENOMEM || error == -EPROTOTYPE ||
-		    same || attempt == 50)
+		    error == -EACCES || same || attempt == 50)
 			return error;
 		before = recovery->damage;
 		recovery_free(recovery);

@@ -43,8 +43,9 @@ struct damage {
 };
 
 struct recovery {
-	int directory;    /* borrowed */
-	const char *path; /* borrowed, for details */
+	int directory;               /* borrowed */
+	const char *path;            /* borrowed, for details */
+	const struct frame_key *key; /* borrowed; NULL is none */
 	unsigned char uuid[16];
 	char uuid_text[37];
 
@@ -84,18 +85,50 @@ struct recovery {
 	struct image_area *areas;
 	size_t areas_count;
 
+	/* apply: what the areas are, but not their bytes; every record is checked
+	 * all the same. */
+	bool layouts_only;
+
 	struct damage damage; /* file "" if there is none */
 };
 
-/* Everything but the areas; `at` as in image_options. Both fill in what they
- * found until they failed; recovery_free() in any case. */
-int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at);
+/* Where a survey stands: what the next frame must fit to. */
+struct survey {
+	struct recovery *recovery;
+	bool group; /* one is open */
+	uint64_t group_epoch;
+	uint64_t groups; /* how many began */
+	size_t group_segment;
+	uint64_t group_offset;
+	uint64_t group_sequence;
+	uint32_t group_next_id;
+	struct frame_header group_before;
+	uint64_t first_epoch; /* in this frame */
+	uint64_t last_epoch;
+	struct frame_header before; /* the frame before; kind 0: there is none */
+};
+
+/* Everything but the areas; `at` as in image_options, `key` is borrowed. Both
+ * fill in what they found until they failed; recovery_free() in any case. */
+int recovery_survey(struct recovery *recovery, int directory, const char *path, uint64_t at,
+		    const struct frame_key *key);
 int recovery_apply(struct recovery *recovery);
+
+/* The survey of the segments before segment `until` (0: of all of them). `out`,
+ * which may be NULL, is where frames to come go on; the recovery must stay where
+ * it is. */
+int recovery_survey_until(struct recovery *recovery, int directory, const char *path,
+			  const struct frame_key *key, uint64_t until, struct survey *out);
+
+/* Layout file, the head of the base, and the list of segments: what need not be
+ * verified by whoever knows where the journal ends. */
+int recovery_survey_heads(struct recovery *recovery, int directory, const char *path,
+			  const struct frame_key *key);
 
 /* Survey and apply for a reader who has no lock: tries again while the image
  * changes under its hands. */
 int recovery_read(struct recovery *recovery, int directory, const char *path, uint64_t at,
-		  bool apply);
+		  const struct frame_key *key, bool apply);
 void recovery_free(struct recovery *recovery);
 
 /* Note damage, and return -EBADMSG with a detail that names it. */
@@ -124,7 +157,12 @@ int recovery_walk_journal(struct recovery *recovery, walk_visit visit, void *arg
 
 /* ---------------------------- shared by the files that do the recovery -- */
 
-int recovery_survey_journal(struct recovery *recovery, uint64_t at);
+int recovery_survey_journal(struct recovery *recovery, uint64_t at, struct survey *out);
+/* Take one more frame, decoded: -EBADMSG if it does not fit. Then, and on every
+ * failure, recovery and survey are of no use but for what was in them before. */
+int recovery_take_frame(struct survey *survey, const struct walk_frame *frame);
+/* The open group will never be finished, and is not there any more. */
+void survey_drop_group(struct survey *survey);
 int recovery_unreadable(struct recovery *recovery, const char *file, int error);
 /* What a frame that cannot be accepted means, outside the journal's end. */
 int recovery_bad_frame(struct recovery *recovery, const char *file, uint64_t offset, int error);

@@ -8,20 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where the group that is being read began. */
-struct survey {
-	struct recovery *recovery;
-	bool group; /* one is open */
-	uint64_t group_epoch;
-	uint64_t groups; /* how many began */
-	size_t group_segment;
-	uint64_t group_offset;
-	uint64_t group_sequence;
-	uint32_t group_next_id;
-	uint64_t first_epoch; /* in this frame */
-	uint64_t last_epoch;
-};
-
 static struct generation *find_generation(struct recovery *recovery, uint64_t number)
 {
 	for (size_t i = recovery->generations_count; i--;)
@@ -63,6 +49,7 @@ static bool begin_group(struct survey *survey, const struct walk_frame *frame,
 	survey->group_segment = frame->segment;
 	survey->group_offset = frame->offset;
 	survey->group_sequence = frame->header.sequence;
+	survey->group_before = survey->before;
 	survey->group_next_id = recovery->next_area_id;
 	return record->epoch > recovery->last_epoch;
 }
@@ -124,7 +111,7 @@ static int frame_follows(struct recovery *recovery, struct frame_file *file, siz
 		char name[32];
 
 		segment_name(name, recovery->segments[segment]);
-		result = frame_file_open(recovery->directory, name, &later);
+		result = frame_file_open(recovery->directory, name, NULL, &later);
 		if (result)
 			return result;
 		result = frame_file_find(&later, 0, recovery->uuid, recovery->next_sequence);
@@ -150,7 +137,7 @@ static int survey_torn_end(struct survey *survey, struct frame_file *file, size_
 		char name[32];
 
 		segment_name(name, recovery->segments[segment]);
-		if (frame_file_open(recovery->directory, name, &later))
+		if (frame_file_open(recovery->directory, name, NULL, &later))
 			continue;
 		if (frame_file_zeros(&later, 0) != 1)
 			recovery->dropped_bytes += later.size;
@@ -162,23 +149,59 @@ static int survey_torn_end(struct survey *survey, struct frame_file *file, size_
 	recovery->dropped_bytes += file->size - offset;
 	recovery->dropped_epoch = recovery->last_epoch + 1;
 	/* An opening that did not get further than its first frame. */
-	if (!frame_file_read(file, offset, &header, &payload) && !header.first_epoch)
+	if (!frame_file_check(file, offset, &header, &payload) && !header.first_epoch)
 		recovery->dropped_epoch = 0;
 	return 0;
 }
 
 /* A frame that is intact, but stands where another one should. */
-static int check_place(struct recovery *recovery, const struct walk_frame *frame)
+static int check_place(struct survey *survey, const struct walk_frame *frame)
 {
+	struct recovery *recovery = survey->recovery;
+
 	if (frame->header.kind != FRAME_JOURNAL ||
 	    memcmp(frame->header.uuid, recovery->uuid, sizeof(recovery->uuid)))
 		return -EBADMSG;
-	if (frame->header.sequence == recovery->next_sequence)
-		return 0;
+	if (frame->header.sequence == recovery->next_sequence) {
+		if (!survey->before.kind || frame_continues(&survey->before, &frame->header))
+			return 0;
+		return recovery_damaged(recovery, frame->file, frame->offset,
+					"a frame of this image, but of another writer; it was put "
+					"there");
+	}
 	return recovery_damaged(recovery, frame->file, frame->offset,
 				frame->header.sequence > recovery->next_sequence ?
 					"frames before it are missing" :
 					"a frame stands there for the second time");
+}
+
+int recovery_take_frame(struct survey *survey, const struct walk_frame *frame)
+{
+	struct recovery *recovery = survey->recovery;
+	int result;
+
+	survey->first_epoch = survey->last_epoch = 0;
+	result = recovery_visit_frame(recovery, frame, visit_survey, survey);
+	if (result)
+		return result;
+	survey->before = frame->header;
+	recovery->frames++;
+	recovery->next_sequence++;
+	if (!survey->group) {
+		recovery->end_segment = frame->segment;
+		recovery->end_offset = frame->offset + frame_size(&frame->header);
+	}
+	return 0;
+}
+
+void survey_drop_group(struct survey *survey)
+{
+	struct recovery *recovery = survey->recovery;
+
+	recovery->next_sequence = survey->group_sequence;
+	survey->before = survey->group_before;
+	survey->group = false;
+	survey->groups--;
 }
 
 /* 1: the journal goes on in the next segment. 0: it ends here. */
@@ -193,7 +216,7 @@ static int survey_segment(struct survey *survey, size_t segment, struct frame_fi
 		if (result == -ENODATA)
 			return 1;
 		if (!result) {
-			result = check_place(recovery, &frame);
+			result = check_place(survey, &frame);
 			if (result && recovery->damage.file[0])
 				return result;
 		}
@@ -206,17 +229,10 @@ static int survey_segment(struct survey *survey, size_t segment, struct frame_fi
 		}
 		if (result)
 			return recovery_bad_frame(recovery, file->name, frame.offset, result);
-		survey->first_epoch = survey->last_epoch = 0;
-		result = recovery_visit_frame(recovery, &frame, visit_survey, survey);
+		result = recovery_take_frame(survey, &frame);
 		if (result)
 			return result;
-		frame.offset += FRAME_HEADER_SIZE + frame.header.stored;
-		recovery->frames++;
-		recovery->next_sequence++;
-		if (survey->group)
-			continue;
-		recovery->end_segment = segment;
-		recovery->end_offset = frame.offset;
+		frame.offset += frame_size(&frame.header);
 	}
 }
 
@@ -229,16 +245,16 @@ static void survey_unfinished(struct survey *survey, const uint64_t *sizes)
 		return;
 	recovery->end_segment = survey->group_segment;
 	recovery->end_offset = survey->group_offset;
-	recovery->next_sequence = survey->group_sequence;
 	recovery->dropped_epoch = survey->group_epoch;
 	recovery->dropped_bytes = 0;
 	recovery->cut = true;
 	for (size_t i = recovery->end_segment; i < recovery->segments_count; i++)
 		recovery->dropped_bytes += sizes[i];
 	recovery->dropped_bytes -= recovery->end_offset;
+	survey_drop_group(survey);
 }
 
-static int survey_segments(struct recovery *recovery)
+static int survey_segments(struct recovery *recovery, struct survey *out)
 {
 	struct survey survey = { .recovery = recovery };
 	uint64_t *sizes = calloc(recovery->segments_count, sizeof(*sizes));
@@ -249,7 +265,7 @@ static int survey_segments(struct recovery *recovery)
 		char name[32];
 
 		segment_name(name, recovery->segments[i]);
-		result = frame_file_open(recovery->directory, name, &file);
+		result = frame_file_open(recovery->directory, name, recovery->key, &file);
 		if (result) {
 			result = recovery_unreadable(recovery, name, result);
 			break;
@@ -266,6 +282,8 @@ static int survey_segments(struct recovery *recovery)
 	}
 	if (result >= 0)
 		survey_unfinished(&survey, sizes);
+	if (out)
+		*out = survey;
 	free(sizes);
 	return result < 0 ? result : 0;
 }
@@ -336,9 +354,9 @@ static void mark_lineage(struct recovery *recovery)
 	}
 }
 
-int recovery_survey_journal(struct recovery *recovery, uint64_t at)
+int recovery_survey_journal(struct recovery *recovery, uint64_t at, struct survey *out)
 {
-	int error = survey_segments(recovery);
+	int error = survey_segments(recovery, out);
 
 	if (!error)
 		error = find_wanted(recovery, at);

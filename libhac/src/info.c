@@ -205,7 +205,7 @@ int hac_copy(hac *h, const char *destination)
 		return result;
 	result = gather(h, &state);
 	if (!result) {
-		result = image_copy(&state, destination);
+		result = image_copy(&state, &h->coding, destination);
 		free_state(&state);
 	}
 	context_leave(h);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define CHUNK_MIN ((uint64_t)1 << 20)
 #define CHUNK_MAX ((uint64_t)16 << 20)
@@ -102,31 +103,89 @@ int journal_open_segment(struct journal *journal, uint64_t segment)
 	return 0;
 }
 
+int journal_go_on(struct journal *journal, uint64_t segment, uint64_t offset)
+{
+	struct stat st;
+	char name[32];
+	int error, fd;
+
+	segment_name(name, segment);
+	fd = image_io.openat(journal->directory, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+	if (fd < 0 || fstat(fd, &st))
+		goto failed;
+	if ((uint64_t)st.st_size < offset) {
+		errno = EBADMSG;
+		goto failed;
+	}
+	if ((uint64_t)st.st_size > offset && image_io.ftruncate(fd, (off_t)offset))
+		goto failed;
+	journal_close(journal);
+	journal->fd = fd;
+	journal->segment = segment;
+	journal->offset = journal->reserved = offset;
+	journal->chunk = CHUNK_MIN;
+	journal->rotate_at = 0;
+	return 0;
+failed:
+	error = hac_fail(errno, "%s/%s: cannot go on at offset %" PRIu64 ": %s", journal->path,
+			 name, offset, strerror(errno));
+	if (fd >= 0)
+		image_io.close(fd);
+	return error;
+}
+
+int journal_put(struct journal *journal, const void *frame, size_t size, bool *broken)
+{
+	struct iovec part = { .iov_base = (void *)frame, .iov_len = size };
+	int error = io_write_all(journal->fd, &part, 1, journal->offset);
+
+	*broken = false;
+	if (!error) {
+		error = journal_sync(journal);
+		*broken = error;
+	} else {
+		error = journal_failed(journal, "write", error);
+	}
+	if (error) {
+		*broken |= image_io.ftruncate(journal->fd, (off_t)journal->offset) != 0;
+		return error;
+	}
+	journal->offset += size;
+	journal->sequence++;
+	if (journal->reserved < journal->offset)
+		journal->reserved = journal->offset;
+	return 0;
+}
+
+int journal_cut(struct journal *journal, uint64_t offset, uint64_t sequence)
+{
+	if (image_io.ftruncate(journal->fd, (off_t)offset) || image_io.fsync(journal->fd))
+		return journal_failed(journal, "cut an unfinished transaction off", -errno);
+	journal->offset = journal->reserved = offset;
+	journal->sequence = sequence;
+	return 0;
+}
+
 int journal_write(struct journal *journal, struct frame_header *header, const void *payload,
 		  size_t size)
 {
-	unsigned char head[FRAME_HEADER_SIZE];
-	struct iovec parts[2] = {
-		{ .iov_base = head, .iov_len = sizeof(head) },
-		{ .iov_base = (void *)payload, .iov_len = size },
-	};
+	unsigned char head[FRAME_HEADER_CIPHER_SIZE];
+	struct iovec parts[2];
 	int error;
 
-	header->codec = FRAME_CODEC_NONE;
-	header->cipher = FRAME_CIPHER_NONE;
 	header->kind = FRAME_JOURNAL;
 	header->flags = 0;
 	header->sequence = journal->sequence;
 	header->generation = journal->generation;
 	header->time_ns = frame_time();
 	memcpy(header->uuid, journal->uuid, sizeof(header->uuid));
-	header->stored = header->raw = size;
-	header->payload_hash = frame_hash(payload, size);
-	frame_encode_header(head, header);
+	error = frame_writer_encode(journal->writer, header, payload, size, head, parts);
+	if (error)
+		return journal_failed(journal, "make a frame", error);
 	error = io_write_all(journal->fd, parts, 2, journal->offset);
 	if (error)
 		return journal_failed(journal, "write", error);
-	journal->offset += sizeof(head) + size;
+	journal->offset += frame_size(header);
 	journal->sequence++;
 	return 0;
 }

@@ -13,7 +13,7 @@
 #ifndef HAC_JOURNAL_H
 #define HAC_JOURNAL_H
 
-#include "frame.h"
+#include "frame_coding.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,12 +30,13 @@ struct journal {
 	uint64_t segment;       /* the newest one */
 	uint64_t segment_bytes; /* when to begin the next one */
 	int fd;
-	uint64_t start;     /* position at which the segment begins */
-	uint64_t offset;    /* of the next frame in it */
-	uint64_t reserved;  /* up to this offset, the disk has room set aside */
-	uint64_t chunk;     /* how much more to set aside next time */
-	uint64_t rotate_at; /* not before this offset: the last attempt failed */
-	bool no_fallocate;  /* the file system cannot set room aside */
+	uint64_t start;              /* position at which the segment begins */
+	uint64_t offset;             /* of the next frame in it */
+	uint64_t reserved;           /* up to this offset, the disk has room set aside */
+	uint64_t chunk;              /* how much more to set aside next time */
+	uint64_t rotate_at;          /* not before this offset: the last attempt failed */
+	bool no_fallocate;           /* the file system cannot set room aside */
+	struct frame_writer *writer; /* NULL: frames are written as they are */
 };
 
 /* Make segment `segment` in the directory, durably; its descriptor. */
@@ -67,6 +68,20 @@ int journal_reserve(struct journal *journal, uint64_t position);
 
 /* The position up to which frames have room. */
 uint64_t journal_reserved(const struct journal *journal);
+
+/* Go on at `offset` of a segment that is there; what lies behind it is cut off.
+ * It becomes the newest one, and `start` is left alone. -errno with a detail. */
+int journal_go_on(struct journal *journal, uint64_t segment, uint64_t offset);
+
+/*
+ * A frame that somebody else made, byte for byte, and synced. -errno with a
+ * detail; then it is not there. `broken`: what the disk holds is not known any
+ * more, and the journal must not be used after that.
+ */
+int journal_put(struct journal *journal, const void *frame, size_t size, bool *broken);
+
+/* Cut off what lies behind `offset`, where frame `sequence` will be. Durably. */
+int journal_cut(struct journal *journal, uint64_t offset, uint64_t sequence);
 
 /* Begin the next segment if this one is long enough, or if a frame of `size`
  * bytes would pass the limit on file sizes. Failure is no harm: this one goes

@@ -5,32 +5,23 @@
 #include "image_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------- memory -- */
 
-/*
- * A memfd, so that another process can map it. Its size counts against the
- * limit on file sizes; under a tight one, anonymous memory must do.
- */
 static int map_memory(struct ring *ring, size_t head, unsigned char *at)
 {
-	int flags = MAP_SHARED | MAP_FIXED;
+	int flags = MAP_SHARED | MAP_FIXED | (ring->fd < 0 ? MAP_ANONYMOUS : 0);
 	unsigned char *data = at + head;
 
-	ring->fd = -1;
-	if (io_size_limit() >= head + ring->size)
-		ring->fd = memfd_create("hac-ring", MFD_CLOEXEC);
-	if (ring->fd >= 0 && ftruncate(ring->fd, (off_t)(head + ring->size)))
-		return -errno;
-	if (ring->fd < 0)
-		flags |= MAP_ANONYMOUS;
 	if (mmap(at, head + ring->size, PROT_READ | PROT_WRITE, flags, ring->fd, 0) == MAP_FAILED)
 		return -errno;
 	/* An old size of 0 maps the same shared memory a second time. */
@@ -44,6 +35,32 @@ static int map_memory(struct ring *ring, size_t head, unsigned char *at)
 	return 0;
 }
 
+/* Head, data, and the data once more. */
+static int map_ring(struct ring *ring, size_t head)
+{
+	size_t all = head + 2 * ring->size;
+	unsigned char *at =
+		mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int error = at == MAP_FAILED ? -errno : map_memory(ring, head, at);
+
+	if (error && at != MAP_FAILED)
+		munmap(at, all);
+	return error;
+}
+
+/*
+ * A memfd, so that another process can map it. Its size counts against the
+ * limit on file sizes; under a tight one, anonymous memory must do.
+ */
+static int make_memory(struct ring *ring, size_t head)
+{
+	if (io_size_limit() >= head + ring->size)
+		ring->fd = memfd_create("hac-ring", MFD_CLOEXEC);
+	if (ring->fd >= 0 && ftruncate(ring->fd, (off_t)(head + ring->size)))
+		return -errno;
+	return 0;
+}
+
 static size_t head_size(void)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -54,8 +71,7 @@ static size_t head_size(void)
 int ring_create(size_t bytes, struct ring *out)
 {
 	struct ring ring = { .size = (size_t)sysconf(_SC_PAGESIZE), .fd = -1 };
-	size_t head = head_size(), all;
-	unsigned char *at;
+	size_t head = head_size();
 	int error;
 
 	if (!bytes)
@@ -65,12 +81,10 @@ int ring_create(size_t bytes, struct ring *out)
 				RING_BYTES_MAX);
 	while (ring.size < bytes)
 		ring.size *= 2;
-	all = head + 2 * ring.size;
-	at = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	error = at == MAP_FAILED ? -errno : map_memory(&ring, head, at);
+	error = make_memory(&ring, head);
+	if (!error)
+		error = map_ring(&ring, head);
 	if (error) {
-		if (at != MAP_FAILED)
-			munmap(at, all);
 		if (ring.fd >= 0)
 			close(ring.fd);
 		return hac_fail(-error, "no memory for a ring of %zu bytes: %s", ring.size,
@@ -79,6 +93,45 @@ int ring_create(size_t bytes, struct ring *out)
 	ring.shared->size = ring.size;
 	*out = ring;
 	return 0;
+}
+
+/* Whose memory it is says its size twice: in the file, and in the head. */
+static int check_ring(const struct ring *ring, const struct stat *st, size_t head)
+{
+	if (!S_ISREG(st->st_mode) || (uint64_t)st->st_size != head + ring->size ||
+	    ring->size < (size_t)sysconf(_SC_PAGESIZE) || ring->size > RING_BYTES_MAX ||
+	    ring->size & (ring->size - 1))
+		return hac_fail(EINVAL, "descriptor %d is not that of a ring", ring->fd);
+	return 0;
+}
+
+int ring_attach(int fd, struct ring *out)
+{
+	struct ring ring = { .fd = fd };
+	size_t head = head_size();
+	struct stat st;
+	int error;
+
+	if (fstat(fd, &st))
+		return hac_fail(errno, "the ring's descriptor %d: %s", fd, strerror(errno));
+	ring.size = (uint64_t)st.st_size > head ? (size_t)st.st_size - head : 0;
+	error = check_ring(&ring, &st, head);
+	if (error)
+		return error;
+	ring.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	error = ring.fd < 0 ? -errno : map_ring(&ring, head);
+	if (!error && ring.shared->size == ring.size) {
+		*out = ring;
+		return 0;
+	}
+	if (!error)
+		ring_destroy(&ring);
+	else if (ring.fd >= 0)
+		close(ring.fd);
+	if (error)
+		return hac_fail(-error, "a ring of %zu bytes cannot be mapped: %s", ring.size,
+				strerror(-error));
+	return hac_fail(EINVAL, "descriptor %d is not that of a ring", fd);
 }
 
 void ring_destroy(struct ring *ring)

@@ -45,6 +45,12 @@ struct ring {
 /* `bytes` is rounded up to a power of two of whole pages; 0: RING_BYTES.
  * -errno with a detail. */
 int ring_create(size_t bytes, struct ring *out);
+
+/* The ring that another process has created, by the descriptor of its memory,
+ * which stays the caller's. */
+int ring_attach(int fd, struct ring *out);
+
+/* Both. */
 void ring_destroy(struct ring *ring);
 
 /* -------------------------------------------------------- producer -- */

@@ -168,11 +168,13 @@ static void unknown_is_refused(void)
 		{ 8, 2, -EPROTONOSUPPORT },    /* version */
 		{ 9, 1, -EPROTONOSUPPORT },    /* version */
 		{ 10, 136, -EBADMSG },         /* header size: another hash */
-		{ 12, 1, -EPROTONOSUPPORT },   /* codec */
-		{ 13, 1, -EPROTONOSUPPORT },   /* cipher */
+		{ 12, 3, -EPROTONOSUPPORT },   /* codec */
+		{ 12, 1, -EBADMSG },           /* codec, but it is not smaller */
+		{ 13, 2, -EPROTONOSUPPORT },   /* cipher */
+		{ 13, 1, -EPROTONOSUPPORT },   /* cipher, in a header without room for it */
 		{ 14, 0, -EPROTONOSUPPORT },   /* kind */
 		{ 14, 4, -EPROTONOSUPPORT },   /* kind */
-		{ 15, 1, -EPROTONOSUPPORT },   /* reserved */
+		{ 15, 1, -EBADMSG },           /* padding without a codec */
 		{ 16, 1, -EPROTONOSUPPORT },   /* flags: not in a journal */
 		{ 19, 128, -EPROTONOSUPPORT }, /* flags */
 		{ 20, 1, -EPROTONOSUPPORT },   /* reserved */

@@ -260,9 +260,9 @@ static void copies(void)
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (i >> 16) % 3 ? (unsigned char)(i * 7 >> 3) : 0;
-	CHECK_OK(image_copy(&state, path));
-	CHECK_IS(image_copy(&state, path), -EEXIST);
-	CHECK_IS(image_copy(&state, temp_path("no/parent")), -ENOENT);
+	CHECK_OK(image_copy(&state, NULL, path));
+	CHECK_IS(image_copy(&state, NULL, path), -EEXIST);
+	CHECK_IS(image_copy(&state, NULL, temp_path("no/parent")), -ENOENT);
 	image = open_image(path, false, 0);
 	CHECK(image->epoch == 41 && image->last_epoch == 41 && image->generation == 1);
 	CHECK(image->next_area_id == 10 && image->areas_count == 2);
