@@ -30,6 +30,7 @@ enum area_mode {
 	AREA_TRACKED,  /* the engine decides */
 	AREA_READONLY, /* a mistake: the context was opened read-only */
 	AREA_CLOSED,   /* a mistake: its context was closed, or it was dropped */
+	AREA_STANDBY,  /* a mistake: only the primary writes */
 };
 
 struct area {
@@ -50,6 +51,8 @@ struct area {
 	bool announced; /* the image, or the queue to it, knows the layout */
 	bool armed;
 	bool automatic; /* the engine was chosen by auto */
+	bool pending;   /* a standby's image does not have it yet; its id is 0 */
+	bool touched;   /* a standby is about to move it */
 	const struct engine *engine;
 	void *engine_state;
 	bool suspect; /* all of it is reported at the next harvest */

@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "error.h"
 #include "fault.h"
+#include "standby.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -128,7 +129,37 @@ static int check_layout(const struct layout *stored, struct area_request *r)
 	return 0;
 }
 
-static struct image_area *find_stored(const hac *h, const char *name)
+int context_check_stored(const struct layout *stored, const struct area *area)
+{
+	const struct layout *l = &area->layout;
+	struct area_request r = {
+		.name = l->name,
+		.type = l->type,
+		.fingerprint = l->fingerprint,
+		.flags = l->flags & ~LAYOUT_ADOPTED,
+		.size = l->size,
+		.capacity = l->capacity,
+		.address = area->adopted ? area->memory : NULL,
+		.adopted = area->adopted,
+	};
+	int result = check_layout(stored, &r);
+
+	if (!result && r.address && r.address != area->memory)
+		return hac_fail(
+			EPROTOTYPE,
+			"area '%s' holds pointers and lies at %p on the primary, but at %p here: map it after it has arrived",
+			l->name, r.address, (void *)area->memory);
+	return result;
+}
+
+/* Where it lies matters only to pointers. */
+bool context_layout_is_known(const struct layout *stored, const struct layout *now)
+{
+	return stored->capacity == now->capacity &&
+	       (!(now->flags & HAC_POINTERS) || stored->address == now->address);
+}
+
+struct image_area *context_stored(const hac *h, const char *name)
 {
 	size_t i;
 
@@ -241,6 +272,8 @@ static int set_up(hac *h, struct area *area, struct image_area *stored, const ch
 		result = context_choose_engine(h, area, engine);
 	if (result)
 		return result;
+	if (h->role == HAC_STANDBY)
+		return standby_set_up(h, area, stored);
 	if (stored)
 		area_fill(area, stored->contents);
 	if (h->flags & HAC_READONLY) {
@@ -264,17 +297,14 @@ static int set_up(hac *h, struct area *area, struct image_area *stored, const ch
 	stored->contents = NULL;
 	h->unclaimed--;
 	area->restored = true;
-	/* Where it lies matters only to pointers. */
-	area->announced = stored->layout.capacity == area->layout.capacity &&
-			  (!(area->layout.flags & HAC_POINTERS) ||
-			   stored->layout.address == area->layout.address);
+	area->announced = context_layout_is_known(&stored->layout, &area->layout);
 	return 0;
 }
 
 static int add_area(hac *h, struct area_request *r, const struct hac_area_options *o,
 		    struct area **out)
 {
-	struct image_area *stored = find_stored(h, r->name);
+	struct image_area *stored = context_stored(h, r->name);
 	const char *engine = o->engine ? o->engine : h->engine;
 	struct area *area;
 	int result;
@@ -294,7 +324,7 @@ static int add_area(hac *h, struct area_request *r, const struct hac_area_option
 	result = area_create(r, &area);
 	if (result)
 		return result;
-	area->layout.id = stored ? stored->layout.id : h->next_area_id;
+	area->layout.id = stored ? stored->layout.id : h->role == HAC_STANDBY ? 0 : h->next_area_id;
 	result = registry_add(area);
 	if (result) {
 		area_destroy(area);
@@ -312,7 +342,7 @@ static int add_area(hac *h, struct area_request *r, const struct hac_area_option
 		area_destroy(area);
 		return result;
 	}
-	if (!stored)
+	if (!stored && h->role != HAC_STANDBY)
 		h->next_area_id++;
 	note_engines(h);
 	*out = area;
@@ -428,15 +458,17 @@ int hac_grow(hac *h, const char *name, size_t size)
 	if (result)
 		return result;
 	area = name ? context_area(h, name) : NULL;
-	result = area ? grow(h, area, size) :
+	result = area ? standby_refuse(h) :
 			hac_fail(EINVAL, "no area '%s' is claimed", name ? name : "(null)");
+	if (!result)
+		result = grow(h, area, size);
 	context_leave(h);
 	return result;
 }
 
 static int drop(hac *h, const char *name)
 {
-	struct image_area *stored = find_stored(h, name);
+	struct image_area *stored = context_stored(h, name);
 	struct area *area = context_area(h, name);
 	uint32_t *drops;
 
@@ -474,7 +506,9 @@ int hac_drop(hac *h, const char *name)
 
 	if (result)
 		return result;
-	result = name ? drop(h, name) : hac_fail(EINVAL, "the name is NULL");
+	result = name ? standby_refuse(h) : hac_fail(EINVAL, "the name is NULL");
+	if (!result)
+		result = drop(h, name);
 	context_leave(h);
 	return result;
 }
@@ -499,6 +533,11 @@ int hac_will_write(hac *h, void *address, size_t size)
 	size_t i, from;
 	int result = context_enter(h);
 
+	if (!result) {
+		result = standby_refuse(h);
+		if (result)
+			context_leave(h);
+	}
 	if (result)
 		return result;
 	result = size ? -EINVAL : 0;

@@ -218,68 +218,7 @@ static void *drain(void *argument)
 	return NULL;
 }
 
-/* -------------------------------------------------------------- waits -- */
-
-int drainer_error(const struct drainer *drainer)
-{
-	return atomic_load(&drainer->shared->error);
-}
-
-int drainer_failed(const struct drainer *drainer)
-{
-	int error = drainer_error(drainer);
-
-	if (!error)
-		return 0;
-	return hac_fail(-error,
-			"the drainer has failed, nothing more reaches the journal: %s; close the "
-			"context and open it again",
-			drainer->shared->detail);
-}
-
-uint64_t drainer_durable(const struct drainer *drainer)
-{
-	return atomic_load(&drainer->shared->durable);
-}
-
-static int wait_durable(struct drainer *drainer, uint64_t epoch, int64_t end)
-{
-	struct drainer_shared *shared = drainer->shared;
-
-	for (;;) {
-		uint32_t changes = atomic_load(&shared->durable_changes);
-		int64_t left = -1;
-		int error;
-
-		if (drainer_durable(drainer) >= epoch)
-			return 0;
-		error = drainer_failed(drainer);
-		if (error)
-			return error;
-		if (end >= 0) {
-			left = end - now_ns();
-			if (left <= 0)
-				return hac_fail(ETIMEDOUT, "epoch %llu is not synced yet",
-						(unsigned long long)epoch);
-		}
-		futex_wait(&shared->durable_changes, changes, left);
-	}
-}
-
-int drainer_wait(struct drainer *drainer, uint64_t epoch, int ms)
-{
-	int64_t end = ms < 0 ? -1 : now_ns() + ms * INT64_C(1000000);
-	int error;
-
-	if (drainer_durable(drainer) >= epoch)
-		return 0;
-	if (epoch > atomic_load(&drainer->pushed_epoch))
-		return hac_fail(EINVAL, "epoch %llu has not ended", (unsigned long long)epoch);
-	atomic_fetch_add(&drainer->shared->waiters, 1);
-	error = wait_durable(drainer, epoch, end);
-	atomic_fetch_sub(&drainer->shared->waiters, 1);
-	return error;
-}
+/* ----------------------------------------------------------- emptying -- */
 
 /* Everything pushed so far, without waiting for flush_ms. */
 static int drain_all(struct drainer *drainer)
@@ -328,8 +267,11 @@ static int compact(struct drainer *drainer, const struct image_state *state)
 
 int drainer_compact(struct drainer *drainer, const struct image_state *state)
 {
-	int error = drain_all(drainer);
+	int error;
 
+	if (drainer->helper)
+		return drainer_remote_compact(drainer);
+	error = drain_all(drainer);
 	if (error)
 		return error;
 	pthread_mutex_lock(&drainer->lock);
@@ -393,6 +335,8 @@ int drainer_stop(struct drainer *drainer)
 {
 	int error;
 
+	if (drainer->helper)
+		return drainer_remote_stop(drainer);
 	atomic_store(&drainer->shared->stop, 1);
 	ring_kick_consumer(&drainer->ring);
 	pthread_join(drainer->thread, NULL);

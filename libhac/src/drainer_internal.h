@@ -100,6 +100,9 @@ struct drainer {
 	uint64_t accepted;
 	_Atomic uint64_t pushed_epoch;
 	uint32_t next_area_id;
+	_Atomic bool closing;  /* waits for backups end */
+	struct helper *helper; /* who drains; NULL: the thread. With one there is
+				* no journal here, nor image until it is read */
 };
 
 /* What goes into one frame. */
@@ -125,7 +128,14 @@ void drainer_give_up(struct drainer *drainer, int error);
 /* Let whoever waits for anything in the shared memory look again. */
 void drainer_wake_waiters(struct drainer_shared *shared);
 
-/* The drainer's error, with its detail; 0 if it has none. */
-int drainer_failed(const struct drainer *drainer);
+/* Say that the drainer has failed, where the consumer cannot do it itself. */
+void drainer_fail(struct drainer_shared *shared, struct ring *ring, int error, const char *detail);
+
+/* ---- with a helper (drainer_remote.c) ---- */
+
+/* Room in the journal up to `position`, which the consumer sets aside. */
+int drainer_remote_reserve(struct drainer *drainer, uint64_t position);
+int drainer_remote_compact(struct drainer *drainer);
+int drainer_remote_stop(struct drainer *drainer);
 
 #endif

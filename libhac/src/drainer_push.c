@@ -37,6 +37,8 @@ static int reserve(struct drainer *drainer, uint64_t size)
 	uint64_t need = atomic_load(&shared->written) + (drainer->accepted - charged) + size;
 	int error;
 
+	if (drainer->helper)
+		return drainer_remote_reserve(drainer, need);
 	/* Where the consumer is to be woken anyway, the limit on file sizes is
 	 * asked for as well: it may have been lowered. */
 	if (need <= atomic_load(&shared->reserved) && !ring_wakes(&drainer->ring, size))

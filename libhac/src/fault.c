@@ -52,8 +52,12 @@ static void name_mistake(const struct area *area, int mode)
 {
 	say("hac: write to area '");
 	say(area->layout.name);
-	say(mode == AREA_CLOSED ? "' after its context was closed (or it was dropped)\n" :
-				  "' of a read-only context\n");
+	if (mode == AREA_CLOSED)
+		say("' after its context was closed (or it was dropped)\n");
+	else if (mode == AREA_STANDBY)
+		say("' of a standby: only the primary writes\n");
+	else
+		say("' of a read-only context\n");
 }
 
 /* A child's pages are its own copy: let it write, there is nobody to tell. */

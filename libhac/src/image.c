@@ -437,6 +437,9 @@ static void take_state(struct image *image, struct recovery *recovery)
 	image->generation = recovery->generation->number;
 	image->parent = recovery->generation->parent;
 	image->branch_epoch = recovery->generation->branch_epoch;
+	image->end.segment = recovery->segments[recovery->end_segment];
+	image->end.offset = recovery->end_offset;
+	image->end.sequence = recovery->next_sequence;
 	image->areas = recovery->areas;
 	image->areas_count = recovery->areas_count;
 	recovery->areas = NULL;

@@ -57,6 +57,11 @@ struct image {
 	uint64_t dropped_bytes;
 	uint64_t dropped_epoch;
 	uint32_t next_area_id;
+	struct image_place {
+		uint64_t segment;
+		uint64_t offset;
+		uint64_t sequence;
+	} end; /* of the frame behind the newest epoch, when it was read */
 	struct image_area *areas;
 	size_t areas_count;
 	struct image_store *store; /* image.c's own: descriptors, segment, ... */

@@ -115,6 +115,32 @@ static int change_area(const struct recovery *recovery, struct image_area *area,
 	return 0;
 }
 
+int image_areas_lay(struct image_area **areas, size_t *count, const char *path,
+		    const struct layout *layout)
+{
+	struct recovery list = { .areas = *areas, .areas_count = *count };
+	struct image_area *area = image_area_find(*areas, *count, layout->id);
+	int error = area ? change_area(&list, area, layout) : add_area(&list, layout);
+
+	*areas = list.areas;
+	*count = list.areas_count;
+	if (error)
+		hac_fail(-error, "image %s: no memory for area '%s' of %llu bytes", path,
+			 layout->name, (unsigned long long)layout->capacity);
+	return error;
+}
+
+void image_areas_drop(struct image_area *areas, size_t *count, uint32_t id)
+{
+	struct image_area *area = image_area_find(areas, *count, id);
+
+	if (!area)
+		return;
+	free_area(area);
+	--*count;
+	memmove(area, area + 1, (size_t)(areas + *count - area) * sizeof(*area));
+}
+
 /* -------------------------------------------------------------- apply -- */
 
 struct apply {

@@ -178,6 +178,11 @@ void *recovery_append(void *list, size_t *count, size_t size);
 
 /* Areas by id, among `count` of them. NULL if there is none. */
 struct image_area *image_area_find(struct image_area *areas, size_t count, uint32_t id);
+/* A layout record's: the area is added, or changed. -ENOMEM with a detail. */
+int image_areas_lay(struct image_area **areas, size_t *count, const char *path,
+		    const struct layout *layout);
+/* An area is gone, if it was there. */
+void image_areas_drop(struct image_area *areas, size_t *count, uint32_t id);
 void image_areas_free(struct image_area *areas, size_t count);
 int layout_copy(const struct layout *from, struct layout *to);
 void layout_free(struct layout *layout);

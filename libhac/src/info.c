@@ -3,6 +3,8 @@
 #include "context.h"
 #include "engine.h"
 #include "error.h"
+#include "helper.h"
+#include "standby.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -54,6 +56,13 @@ int hac_get_info(hac *h, struct hac_info *info)
 		info->dropped_bytes = h->image->dropped_bytes;
 		info->dropped_epoch = h->image->dropped_epoch;
 		info->durable = h->drainer ? drainer_durable(h->drainer) : info->epoch;
+	}
+	info->role = h->role;
+	if (h->role) {
+		info->helper = (uint32_t)helper_pid(drainer_helper(h->drainer));
+		/* What a standby shows is in its journal. */
+		if (info->durable < info->epoch && h->role == HAC_STANDBY)
+			info->durable = info->epoch;
 	}
 	info->areas = (uint32_t)h->areas_count;
 	info->unclaimed = (uint32_t)h->unclaimed;
@@ -180,7 +189,7 @@ static int enter_settled(hac *h)
 		result = hac_fail(
 			EOPNOTSUPP,
 			"the context has no twin (HAC_NO_TWIN, twin=False): close it and use hac_compact_image() (hac compact)");
-	else if (!(h->flags & HAC_READONLY) && h->areas_count)
+	else if (!(h->flags & HAC_READONLY) && h->role != HAC_STANDBY && h->areas_count)
 		result = transaction_end_strays(h);
 	if (result)
 		context_leave(h);
@@ -221,6 +230,11 @@ int hac_compact(hac *h)
 		return result;
 	if (!h->drainer) {
 		result = hac_fail(EOPNOTSUPP, "the context has no image that it may write");
+	} else if (h->role) {
+		/* The helper makes the base of what it has written. */
+		result = standby_refuse(h);
+		if (!result)
+			result = drainer_compact(h->drainer, NULL);
 	} else {
 		result = gather(h, &state);
 		if (!result) {

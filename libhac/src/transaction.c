@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "error.h"
 #include "fault.h"
+#include "standby.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -310,22 +311,30 @@ static int arm_all(hac *h)
 static int check_ready(hac *h)
 {
 	uint64_t doubt = atomic_load(&h->doubt);
+	int result;
 
 	if (h->stage != STAGE_IDLE)
 		return hac_fail(EBUSY, "a transaction is open: end or abort it first");
 	if (h->flags & HAC_READONLY)
 		return hac_fail(EPROTO, "the context is read-only: it has no transactions");
+	result = standby_refuse(h);
+	/* Nothing that it did would ever count. */
+	if (!result && h->drainer && drainer_error(h->drainer) == -ESTALE)
+		result = drainer_failed(h->drainer);
+	if (result)
+		return result;
 	if (h->unclaimed && !(h->flags & HAC_PARTIAL))
 		return hac_fail(
 			EPROTO,
 			"the image holds %zu area(s) that nobody has claimed: map, adopt or drop them, or open with HAC_PARTIAL (partial=True)",
 			h->unclaimed);
 	if (doubt) {
-		if (drainer_error(h->drainer) || drainer_durable(h->drainer) < doubt)
+		if (drainer_error(h->drainer) ||
+		    !drainer_reached(h->drainer, doubt_epoch(doubt), doubt_backups(doubt)))
 			return hac_fail(
 				EUCLEAN,
 				"epoch %llu is in doubt (it has not reached the level that was waited for): wait for it again, or close the context and open the image anew",
-				(unsigned long long)doubt);
+				(unsigned long long)doubt_epoch(doubt));
 		atomic_store(&h->doubt, 0);
 	}
 	return 0;
