@@ -19,64 +19,70 @@ See :func:`open`, :class:`Context` and :class:`Transaction`.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _native
-from .errors import (
-    Abort,
-    Closed,
-    EngineUnavailable,
-    Error,
-    Fenced,
-    Forked,
-    ImageCut,
-    ImageDamaged,
-    ImageLocked,
-    InDoubt,
-    LayoutError,
-    NothingChanged,
-    RingFull,
-    StrayWrite,
-    TransactionError,
-)
-from .info import AreaInfo, EngineChoice, EngineInfo, Stats
-from .levels import Level, Status
-
 if TYPE_CHECKING:
     from .context import Context
     from .decorate import Decorator, transactional
     from .delta import Delta, Run
+    from .errors import (
+        Abort,
+        Closed,
+        EngineUnavailable,
+        Error,
+        Fenced,
+        Forked,
+        ImageCut,
+        ImageDamaged,
+        ImageLocked,
+        InDoubt,
+        LayoutError,
+        NothingChanged,
+        RingFull,
+        StrayWrite,
+        TransactionError,
+    )
+    from .info import AreaInfo, EngineChoice, EngineInfo, Stats
+    from .levels import Level, Status
     from .options import Path
     from .transaction import Transaction
+
+    __version__: str
 else:
-    # What needs numpy comes when it is asked for: the helper and the command hac
-    # are there sooner without.
-    _LATER = {
-        "Context": "context",
-        "Decorator": "decorate",
-        "Delta": "delta",
-        "Run": "delta",
-        "Transaction": "transaction",
-        "transactional": "decorate",
-    }
+    # Everything comes when it is asked for: a helper and the command hac are there
+    # sooner without numpy.
+    _MODULES = {
+        "context": ("Context",),
+        "decorate": ("Decorator", "transactional"),
+        "delta": ("Delta", "Run"),
+        "errors": (
+            "Abort", "Closed", "EngineUnavailable", "Error", "Fenced", "Forked", "ImageCut",
+            "ImageDamaged", "ImageLocked", "InDoubt", "LayoutError", "NothingChanged",
+            "RingFull", "StrayWrite", "TransactionError",
+        ),
+        "info": ("AreaInfo", "EngineChoice", "EngineInfo", "Stats"),
+        "levels": ("Level", "Status"),
+        "transaction": ("Transaction",),
+    }  # fmt: skip
+    _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
     def __getattr__(name):
-        if name not in _LATER:
+        if name == "__version__":
+            value = import_module("._native", __name__).library_version()
+        elif name in _HOME:
+            value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_LATER[name]}", __name__), name)
         globals()[name] = value
         return value
 
     def __dir__():
-        return sorted({*globals(), *_LATER})
-
-
-__version__ = _native.library_version()
+        return sorted({*globals(), *_HOME, "__version__"})
 
 
 def open(
     path: "Path | None" = None,
     *,
     engine: str = "auto",
-    level: Level | None = None,
+    level: "Level | None" = None,
     flush_ms: int | None = None,
     twin: bool = True,
     strict: bool = False,
@@ -135,13 +141,15 @@ def open(
     )
 
 
-def engines() -> tuple[EngineInfo, ...]:
+def engines() -> "tuple[EngineInfo, ...]":
     """Every engine, whether it works here, and why (not).
 
     The probes run once a process; each writes a page and looks whether that
     was noticed. The environment variable HAC_DISABLE=uffd,emul makes engines
     unavailable.
     """
+    from . import _native
+
     return _native.engines()
 
 

@@ -9,10 +9,10 @@ hands it on to its context.
 import os
 from typing import Any, NamedTuple
 
-from .. import _native
+from .. import _ffi as _extension
 
-_ffi: Any = _native._ffi
-_lib: Any = _native._lib
+_ffi: Any = _extension.ffi
+_lib: Any = _extension.lib
 
 BACKUPS_MAX = 16
 FRAME_HEAD = 128

@@ -65,7 +65,7 @@ def add_helper_arguments(parser: argparse.ArgumentParser) -> None:
     add_node_arguments(parser)
     parser.add_argument("--ring", type=int, required=True, metavar="FD")
     parser.add_argument("--control", type=int, required=True, metavar="FD")
-    parser.add_argument("--role", choices=[str(role) for role in Role], default="auto")
+    parser.add_argument("--role", choices=[str(role) for role in Role])
     parser.add_argument("--flush-ms", type=int, default=0, metavar="N")
     parser.add_argument("--codec", choices=list(CODECS), default="none")
     parser.add_argument(

@@ -11,16 +11,16 @@ from ._keeper import Place
 from .log import Log
 from .metrics import Metrics
 from .node import Node
-from .options import NodeArguments, node_options
+from .options import Options, node_options
 from .roles import Role
 from .server import Server
 from .settle import settle
 
 
-async def _run(arguments: NodeArguments) -> Place | None:
+async def _run(options: Options, log: Log) -> Place | None:
     """Follow until promoted, then what the image has come to; None: asked to stop.
     KeeperError, OSError."""
-    node = Node(arguments.options, arguments.log)
+    node = Node(options, log)
     over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def end(promoted: bool) -> None:
@@ -60,13 +60,13 @@ def _command(command: str, image: str, place: Place, log: Log) -> NoReturn:
 
 def serve(parsed: argparse.Namespace) -> int:
     """Raises ValueError, KeeperError, OSError; the exit code."""
-    arguments = node_options(parsed)
-    arguments.options.role = Role.STANDBY
-    arguments.options.check()
-    place = asyncio.run(_run(arguments))
+    options, log = node_options(parsed)
+    options.role = Role.STANDBY
+    options.check()
+    place = asyncio.run(_run(options, log))
     if place is None:
         return 0
     if parsed.on_promote is None:
-        arguments.log("promoted", why="no --on-promote: the image is free for a program")
+        log("promoted", why="no --on-promote: the image is free for a program")
         return 0
-    _command(parsed.on_promote, parsed.image, place, arguments.log)
+    _command(parsed.on_promote, parsed.image, place, log)

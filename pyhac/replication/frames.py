@@ -8,7 +8,6 @@ libhac, never here.
 import os
 import re
 import struct
-from pathlib import Path
 from typing import NamedTuple
 
 from ._keeper import Place
@@ -149,7 +148,7 @@ class Reader:
                 try:
                     self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 except FileNotFoundError:
-                    raise Gone(f"{Path(path).name} was removed") from None
+                    raise Gone(f"{os.path.basename(path)} was removed") from None
             # An older segment is over where its file ends.
             last = self.position.segment == limit.segment
             end = limit.offset if last else os.fstat(self._fd).st_size

@@ -17,17 +17,19 @@ import struct
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._keeper import KeeperError
 from .arguments import add_helper_arguments
 from .control import Control, Kind, Message, error_number
-from .metrics import Metrics
 from .node import Node
 from .options import Options, node_options
 from .roles import Role, State
 from .server import Server
 from .settle import resume, settle, watch_lease
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 LOCK_SECONDS = 5.0
 """A helper whose context has died needs some time to let go of the image."""
@@ -47,7 +49,7 @@ class Helper:
         self._control = control
         self._linger = linger
         self._server = Server(node)
-        self._metrics = Metrics(node)
+        self._metrics: Metrics | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
@@ -72,8 +74,6 @@ class Helper:
         """From HELLO to the end; the exit code."""
         node, control = self._node, self._control
         resumed = hello.generation != 0
-        if hello.role is not Role.AUTO:
-            node.options.role = hello.role
         if resumed:
             node.options.role = Role.PRIMARY
         ready = False
@@ -83,7 +83,11 @@ class Helper:
             if resumed:
                 await resume(node)
             await self._server.start()
-            await self._metrics.start()
+            if node.options.metrics is not None:
+                from .metrics import Metrics
+
+                self._metrics = Metrics(node)
+                await self._metrics.start()
             self._spawn(self._report())
             self._spawn(self._listen())
             self._spawn(watch_lease(node))
@@ -154,7 +158,6 @@ class Helper:
             await self._node.promote("its program asked for it")
         except KeeperError as failure:
             self._node.log("promote", error=failure.number, why=str(failure))
-            await self._control.done(failure.number, str(failure))
 
     async def _compact(self) -> None:
         try:
@@ -182,7 +185,8 @@ class Helper:
     async def _stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
-        self._metrics.close()
+        if self._metrics is not None:
+            self._metrics.close()
         await self._server.close()
         if hasattr(self._node, "keeper"):
             await self._node.close()
@@ -200,6 +204,10 @@ async def _run(options: Options, log: Any, parsed: argparse.Namespace, pidfd: in
 
     loop.add_reader(pidfd, gone)
     hello = await control.receive()
+    # What was wanted of the first helper is wanted of those that come after it, even
+    # if the context has become a standby meanwhile.
+    if hello is not None and parsed.role is None:
+        options.role = hello.role
     if hello is None or hello.kind is not Kind.HELLO:
         log("failed", why="the context did not say HELLO")
         return 1
@@ -217,13 +225,13 @@ def serve(parsed: argparse.Namespace) -> int:
         return 1
     os.set_inheritable(parsed.ring, False)
     try:
-        arguments = node_options(parsed)
+        options, log = node_options(parsed)
     except ValueError as failure:
         with contextlib.suppress(OSError):
             asyncio.run(_refuse(parsed.control, str(failure)))
         print(f"hac helper: {failure}", file=sys.stderr)
         return 2
-    return asyncio.run(_run(arguments.options, arguments.log, parsed, pidfd))
+    return asyncio.run(_run(options, log, parsed, pidfd))
 
 
 async def _refuse(control: int, why: str) -> None:

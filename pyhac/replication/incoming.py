@@ -6,7 +6,6 @@ They become the image only when all are there and synced, by hac_keeper_replace(
 
 import os
 import re
-import shutil
 import zlib
 
 from .protocol import ProtocolError
@@ -14,6 +13,17 @@ from .protocol import ProtocolError
 _NAME = re.compile(r"layout|base|journal\.[0-9]{8,20}")
 _FILES_MAX = 1 << 16
 _SPARE = 16 << 20
+
+
+def _remove(path: str) -> None:
+    """What an earlier attempt left."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        os.unlink(os.path.join(path, name))
+    os.rmdir(path)
 
 
 class Incoming:
@@ -30,7 +40,7 @@ class Incoming:
         room = os.statvfs(parent)
         if size + _SPARE > room.f_bavail * room.f_frsize:
             raise ProtocolError(f"a base of {size} bytes, and no room for it in {parent}")
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         os.mkdir(self.path)
 
     def file(self, name: str, size: int) -> None:
@@ -81,4 +91,4 @@ class Incoming:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import secrets
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +65,7 @@ class Node:
         self.log = log
         self.pid = os.getpid()
         self.born = time.monotonic()
-        self.instance = secrets.token_hex(8)
+        self.instance = os.urandom(8).hex()
         self.state = State.STARTING
         self.leading = False
         self.leader = ""

@@ -5,7 +5,7 @@ import argparse
 import math
 import os
 import socket
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from . import lease
 from ._keeper import BACKUPS_MAX
@@ -15,25 +15,35 @@ from .roles import Role
 from .tls import Security, load_security
 
 
-@dataclass
 class Options:
-    """What a node is told when it starts."""
+    """``ring``: descriptor of a context's ring, or -1; the rest: see ``hac helper --help``."""
 
-    image: str
-    name: str
-    security: Security
-    listen: Address | None = None
-    peers: list[Address] = field(default_factory=list)
-    role: Role = Role.AUTO
-    codec: str = "none"
-    key_file: str | None = None
-    ring: int = -1
-    flush_ms: int = 0
-    lease: float = 0.0
-    silence: float = 5.0
-    metrics: Address | None = None
-    stream: StreamAddress | None = None
-    tls: str | None = None
+    def __init__(
+        self,
+        image: str,
+        name: str,
+        security: Security,
+        *,
+        listen: Address | None = None,
+        peers: Sequence[Address] = (),
+        role: Role = Role.AUTO,
+        codec: str = "none",
+        key_file: str | None = None,
+        ring: int = -1,
+        flush_ms: int = 0,
+        lease: float = 0.0,
+        silence: float = 5.0,
+        metrics: Address | None = None,
+        stream: StreamAddress | None = None,
+        tls: str | None = None,
+    ) -> None:
+        self.image, self.name, self.security = image, name, security
+        self.listen, self.peers, self.role = listen, list(peers), role
+        self.codec, self.key_file = codec, key_file
+        self.ring, self.flush_ms = ring, flush_ms
+        self.lease, self.silence = lease, silence
+        self.metrics = metrics
+        self.stream, self.tls = stream, tls
 
     @property
     def heartbeat(self) -> float:
@@ -59,15 +69,7 @@ class Options:
             raise ValueError("--lease is for a pair, or a stream: name exactly one --peer")
 
 
-@dataclass
-class NodeArguments:
-    """What was parsed, and is usable."""
-
-    options: Options
-    log: Log
-
-
-def node_options(parsed: argparse.Namespace) -> NodeArguments:
+def node_options(parsed: argparse.Namespace) -> tuple[Options, Log]:
     """Raises ValueError."""
     listen = parsed.listen
     peers = [peer for peer in parsed.peer if isinstance(peer, Address)]
@@ -89,7 +91,7 @@ def node_options(parsed: argparse.Namespace) -> NodeArguments:
         security=security,
         listen=listen,
         peers=peers,
-        role=Role(getattr(parsed, "role", "standby")),
+        role=Role(getattr(parsed, "role", None) or "auto"),
         codec=getattr(parsed, "codec", "none"),
         key_file=parsed.key_file,
         ring=getattr(parsed, "ring", -1),
@@ -100,4 +102,4 @@ def node_options(parsed: argparse.Namespace) -> NodeArguments:
         stream=streams[0] if streams else None,
         tls=parsed.tls,
     )
-    return NodeArguments(options, log)
+    return options, log

@@ -4,9 +4,9 @@
 Without TLS only where every address is a loopback address.
 """
 
+import os
 import ssl
 from collections.abc import Iterable
-from pathlib import Path
 
 from .address import Address
 from .log import Log
@@ -22,11 +22,11 @@ class Security:
         self.client = client
 
 
-def _context(directory: Path, protocol: int) -> ssl.SSLContext:
+def _context(directory: str, protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cafile=directory / "ca.pem")
-    context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    context.load_verify_locations(cafile=os.path.join(directory, "ca.pem"))
+    context.load_cert_chain(os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem"))
     context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -42,13 +42,12 @@ def load_security(directory: str | None, addresses: Iterable[Address], log: Log)
                 )
         log("plain", warning="without TLS: every program of this machine may be a peer")
         return Security(None, None)
-    folder = Path(directory)
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in FILES if not os.path.isfile(os.path.join(directory, name))]
     if missing:
         raise ValueError(f"--tls {directory}: {', '.join(missing)} is missing (see hac keys)")
     try:
-        server = _context(folder, ssl.PROTOCOL_TLS_SERVER)
-        client = _context(folder, ssl.PROTOCOL_TLS_CLIENT)
+        server = _context(directory, ssl.PROTOCOL_TLS_SERVER)
+        client = _context(directory, ssl.PROTOCOL_TLS_CLIENT)
     except (OSError, ssl.SSLError) as failure:
         raise ValueError(f"--tls {directory}: cannot use its files: {failure}") from failure
     client.check_hostname = True

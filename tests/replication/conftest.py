@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes import Machine
-
-Make = Callable[..., list[Machine]]
+from nodes import Machine, Make
 
 
 @pytest.fixture

@@ -142,3 +142,7 @@ class Machine:
         self._socket.close()
         self._socket = None
         assert self.process.wait(15) == 0
+
+
+Make = Callable[..., list[Machine]]
+"""Names of machines to make, and ``extra``: more arguments for all of them."""

@@ -5,8 +5,7 @@ import random
 import time
 
 import pytest
-from conftest import Make
-from nodes import AUTO, PRIMARY, PROMOTED, READY, Machine, eventually
+from nodes import AUTO, PRIMARY, PROMOTED, READY, Machine, Make, eventually
 
 
 def leaders(nodes: list[Machine]) -> list[Machine]:

@@ -4,7 +4,6 @@
 import random
 import time
 
-from conftest import Make
 from nodes import (
     AUTO,
     CLOSE,
@@ -17,6 +16,7 @@ from nodes import (
     READY,
     STANDBY,
     Machine,
+    Make,
     eventually,
 )
 

@@ -4,8 +4,7 @@
 import time
 
 import pytest
-from conftest import Make
-from nodes import AUTO, FAILED, PRIMARY, PROMOTED, READY, STANDBY, Machine, eventually
+from nodes import AUTO, FAILED, PRIMARY, PROMOTED, READY, STANDBY, Machine, Make, eventually
 from proxy import Proxy
 
 

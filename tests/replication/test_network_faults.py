@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import Make
-from nodes import PRIMARY, STANDBY, Machine, eventually
+from nodes import PRIMARY, STANDBY, Machine, Make, eventually
 from proxy import Proxy
 
 

@@ -11,8 +11,7 @@ import zlib
 
 import psutil
 import pytest
-from conftest import Make
-from nodes import STANDBY, Machine, eventually
+from nodes import STANDBY, Machine, Make, eventually
 
 from pyhac.replication.protocol import (
     DATA_MAX,

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Make
-from nodes import FAILED, PRIMARY, PROMOTE, PROMOTED, READY, STANDBY, Machine, eventually
+from nodes import FAILED, PRIMARY, PROMOTE, PROMOTED, READY, STANDBY, Machine, Make, eventually
 from proxy import Proxy
 
 from pyhac.commands._certificates import make_node
