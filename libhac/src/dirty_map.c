@@ -7,6 +7,9 @@
 #define WORD_PAGES 64u
 /* How much is opened at once when the kernel has no mapping left to split. */
 #define WIDE_PAGES 512u
+/* A system call, and a TLB flush of all processors, costs as much as walking
+ * so many mappings. */
+#define NEAR_PAGES 16u
 
 int dirty_map_create(struct dirty_map *map, size_t bytes)
 {
@@ -22,6 +25,7 @@ int dirty_map_create(struct dirty_map *map, size_t bytes)
 		return -ENOMEM;
 	map->bits = p;
 	map->summary = map->bits + words;
+	map->split = 0;
 	return 0;
 }
 
@@ -126,38 +130,83 @@ static int collect(struct dirty_map *map, const struct area *area, struct extent
 	return result;
 }
 
+static int close_pages(const struct area *area, size_t from, size_t to)
+{
+	return mprotect(area->memory + from, to - from, PROT_READ) ? -errno : 0;
+}
+
+/* Where a call for the extents from `i` on ends: what is near goes along. */
+static size_t last_near(const struct extents *out, size_t i, size_t split_end)
+{
+	for (; i + 1 < out->count; i++) {
+		size_t next = out->items[i + 1].from;
+
+		if (next >= split_end || next - out->items[i].to > NEAR_PAGES * PAGE_BYTES)
+			break;
+	}
+	return i;
+}
+
+/*
+ * Close the extents from `first` on, what lies before `from` excepted. Where
+ * each page has a mapping of its own, one call for all would walk the mappings
+ * between. Elsewhere it is one: pages between that are read-only already cost
+ * next to nothing there.
+ */
+static int close_extents(const struct dirty_map *map, const struct area *area,
+			 const struct extents *out, size_t first, size_t from)
+{
+	size_t split_end = area->head + map->split * PAGE_BYTES, i;
+	int result = 0;
+
+	for (i = first; i < out->count && !result; i++) {
+		if (i > first || out->items[i].from > from)
+			from = out->items[i].from;
+		i = from < split_end ? last_near(out, i, split_end) : out->count - 1;
+		result = close_pages(area, from, out->items[i].to);
+	}
+	return result;
+}
+
+/* The pages that close_extents() was to close. */
+static void mark_again(struct dirty_map *map, const struct area *area, const struct extents *out,
+		       size_t first, size_t from)
+{
+	size_t i, at;
+
+	for (i = first; i < out->count; i++) {
+		at = i > first || out->items[i].from > from ? out->items[i].from : from;
+		for (; at < out->items[i].to; at += PAGE_BYTES)
+			mark(map, (at - area->head) / PAGE_BYTES);
+	}
+}
+
 int dirty_map_harvest(struct dirty_map *map, const struct area *area, struct extents *out,
 		      bool peek)
 {
-	size_t before = out->count, old_end = 0, from, to;
+	size_t first = out->count, from = 0;
 	int result;
 
-	if (before)
-		old_end = out->items[before - 1].to;
+	if (first)
+		from = out->items[first - 1].to;
 	result = collect(map, area, out, peek);
 	if (peek)
 		return result;
 	if (result) {
 		/* Half taken: close everything, which is safe, and let the
 		 * caller compare everything. */
-		mprotect(area->memory + area->head, area->tail - area->head, PROT_READ);
+		close_pages(area, area->head, area->tail);
 		return result;
 	}
 	/* The first page may have been merged into the extent before it. */
-	if (before && out->items[before - 1].to > old_end) {
-		from = old_end;
-		to = out->items[out->count - 1].to;
-	} else if (out->count > before) {
-		from = out->items[before].from;
-		to = out->items[out->count - 1].to;
-	} else {
-		return 0;
-	}
-	/* One call for all of them: pages between that are read-only already
-	 * cost next to nothing, a system call for each run costs a lot. */
-	if (mprotect(area->memory + from, to - from, PROT_READ))
-		return -errno;
-	return 0;
+	if (first && out->items[first - 1].to > from)
+		first--;
+	else
+		from = 0;
+	result = close_extents(map, area, out, first, from);
+	if (result)
+		mark_again(map, area, out, first, from);
+	return result;
 }
 
 bool dirty_map_is_empty(const struct dirty_map *map)

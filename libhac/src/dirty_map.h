@@ -17,6 +17,8 @@ struct dirty_map {
 	size_t pages;
 	_Atomic uint64_t *bits;
 	_Atomic uint64_t *summary;
+	size_t split; /* so many leading pages have a mapping each, but for the
+		       * last two perhaps; 0 unless the engine sees to it */
 };
 
 int dirty_map_create(struct dirty_map *map, size_t bytes);
@@ -29,7 +31,7 @@ bool dirty_map_open_page(struct dirty_map *map, const struct area *area, size_t 
 /* Mark and make writable whole pages [from, to), relative to the area. */
 int dirty_map_open(struct dirty_map *map, const struct area *area, size_t from, size_t to);
 /* Append the marked pages to `out` and, unless `peek`, unmark them and make
- * them read-only again. */
+ * them read-only again. If that fails, they are marked still. */
 int dirty_map_harvest(struct dirty_map *map, const struct area *area, struct extents *out,
 		      bool peek);
 /* Is no page marked? */

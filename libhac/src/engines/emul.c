@@ -62,15 +62,29 @@ static int create(struct area *area)
 	return 0;
 }
 
+static void disarm(struct area *area)
+{
+	struct emul *emul = area->engine_state;
+
+	mprotect(area->memory + area->head, area->tail - area->head, PROT_READ | PROT_WRITE);
+	dirty_map_destroy(&emul->opened);
+	munmap(emul, sizeof(*emul));
+	area->engine_state = NULL;
+}
+
 static int arm(struct area *area, size_t from, size_t to)
 {
-	int result = area->engine_state ? 0 : create(area);
+	bool fresh = !area->engine_state;
+	int result = fresh ? create(area) : 0;
 
 	if (result)
 		return result;
-	if (mprotect(area->memory + from, to - from, PROT_READ))
-		return -errno;
-	return 0;
+	if (!mprotect(area->memory + from, to - from, PROT_READ))
+		return 0;
+	result = -errno;
+	if (fresh)
+		disarm(area);
+	return result;
 }
 
 static int take_log(struct area *area, struct emul *emul, struct extents *out, bool peek)
@@ -113,16 +127,6 @@ static int open_range(struct area *area, size_t from, size_t to)
 	struct emul *emul = area->engine_state;
 
 	return dirty_map_open(&emul->opened, area, from, to);
-}
-
-static void disarm(struct area *area)
-{
-	struct emul *emul = area->engine_state;
-
-	mprotect(area->memory + area->head, area->tail - area->head, PROT_READ | PROT_WRITE);
-	dirty_map_destroy(&emul->opened);
-	munmap(emul, sizeof(*emul));
-	area->engine_state = NULL;
 }
 
 /* Stores that the program makes need not be aligned. */
