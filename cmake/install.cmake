@@ -3,6 +3,7 @@
 set_target_properties(hac PROPERTIES VERSION ${PROJECT_VERSION})
 install(TARGETS hac LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h
+	${PROJECT_SOURCE_DIR}/libhac/include/hac_helper.h
 	DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 # Relative to hac.pc itself where possible, so that the tree can be moved.

@@ -10,6 +10,7 @@ add_custom_command(
 	COMMAND ${Python_EXECUTABLE} ${PROJECT_SOURCE_DIR}/pyhac/_build.py ${HAC_FFI_C}
 	DEPENDS ${PROJECT_SOURCE_DIR}/pyhac/_build.py ${HAC_FFI_INPUTS}
 		${PROJECT_SOURCE_DIR}/libhac/include/hac.h
+		${PROJECT_SOURCE_DIR}/libhac/include/hac_helper.h
 	VERBATIM)
 python_add_library(_ffi MODULE WITH_SOABI ${HAC_FFI_C})
 target_link_libraries(_ffi PRIVATE hac)
@@ -17,4 +18,5 @@ set_target_properties(_ffi PROPERTIES INSTALL_RPATH "$ORIGIN")
 
 install(TARGETS hac LIBRARY DESTINATION pyhac NAMELINK_SKIP)
 install(TARGETS _ffi LIBRARY DESTINATION pyhac)
-install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h DESTINATION pyhac/include)
+install(FILES ${PROJECT_SOURCE_DIR}/libhac/include/hac.h
+	${PROJECT_SOURCE_DIR}/libhac/include/hac_helper.h DESTINATION pyhac/include)

@@ -55,17 +55,17 @@ struct drainer_shared {
 		uint64_t branch_epoch;
 		uint64_t segment;
 		uint64_t offset;
-		uint64_t start;       /* position at which the segment begins */
-		uint64_t sequence;    /* of the frame */
-		uint64_t tail;        /* of the ring: the frame's first byte ... */
-		uint64_t size;        /* ... and how many of the ring it takes; 0: no
+		uint64_t start;        /* position at which the segment begins */
+		uint64_t sequence;     /* of the frame */
+		uint64_t tail;         /* of the ring: the frame's first byte ... */
+		uint64_t size;         /* ... and how many of the ring it takes; 0: no
 				       * frame is under way, this is where it will be */
-		uint64_t charge;      /* `charged` once it is written */
-		uint64_t whole_epoch; /* `durable` once it is synced, or 0 */
-		uint64_t epoch;       /* the last whole one before it */
+		uint64_t charge;       /* `charged` once it is written */
+		uint64_t whole_epoch;  /* `durable` once it is synced, or 0 */
+		uint64_t epoch;        /* the last whole one before it */
 		uint64_t next_area_id; /* after it */
-		uint32_t goes_on;     /* with a group in parts that is begun */
-		uint32_t streaming;   /* after it, too */
+		uint32_t goes_on;      /* with a group in parts that is begun */
+		uint32_t streaming;    /* after it, too */
 	} flights[2];
 
 	/* How far the journal may be read: everything before is synced. `place` is
@@ -93,7 +93,7 @@ struct drainer {
 	pthread_mutex_t lock; /* journal, but for syncing it */
 	pthread_t thread;
 	int flush_ms;
-	bool streaming; /* the consumer is inside of a group in parts */
+	bool streaming;            /* the consumer is inside of a group in parts */
 	struct drainer_lead *lead; /* NULL: producer and consumer are one process */
 
 	/* The producer's. */
@@ -110,10 +110,10 @@ struct batch {
 	size_t size;
 	uint64_t first_epoch;
 	uint64_t last_epoch;
-	uint64_t whole_epoch; /* the last one that is complete with it, or 0 */
-	uint64_t charge;      /* what the producer has accepted for it */
+	uint64_t whole_epoch;  /* the last one that is complete with it, or 0 */
+	uint64_t charge;       /* what the producer has accepted for it */
 	uint32_t next_area_id; /* the highest one in it, and 1; or 0 */
-	bool goes_on;         /* with a group that an earlier frame began */
+	bool goes_on;          /* with a group that an earlier frame began */
 };
 
 /* The consumer: begin to drain, in a thread; end that, at once (`shared->error`

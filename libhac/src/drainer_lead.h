@@ -30,7 +30,7 @@ struct drainer_lead {
 	int turn_error;
 	pthread_cond_t turned;
 	struct lead_turn {
-		uint64_t segment; /* the new one ... */
+		uint64_t segment;  /* the new one ... */
 		uint64_t sequence; /* ... begins with this frame ... */
 		uint64_t epoch;    /* ... behind this epoch */
 	} boundary;

@@ -203,8 +203,8 @@ static int recover_for_writing(struct recovery *recovery, int directory, const c
 int image_survey_for_writing(struct recovery *recovery, const struct image_store *store,
 			     const char *path, struct survey *out)
 {
-	int error = recovery_survey_until(recovery, store->directory, path, &store->coding.key, 0,
-					  out);
+	int error =
+		recovery_survey_until(recovery, store->directory, path, &store->coding.key, 0, out);
 
 	if (!error && recovery->cut)
 		error = cut_end(recovery);
@@ -486,11 +486,11 @@ static int open_writable(struct image *image, uint64_t at)
 		image->branch_epoch = recovery.epoch;
 		image->generation = recovery.last_generation + 1;
 		recovery.path = image->path;
-		error = image_begin_generation(
-			store, &recovery,
-			&(struct record_generation){ image->generation, image->parent,
-						     image->branch_epoch },
-			segment);
+		error = image_begin_generation(store, &recovery,
+					       &(struct record_generation){ image->generation,
+									    image->parent,
+									    image->branch_epoch },
+					       segment);
 	}
 	recovery_free(&recovery);
 	return error;

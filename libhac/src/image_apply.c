@@ -91,7 +91,8 @@ static int add_area(struct recovery *recovery, const struct layout *layout)
 }
 
 /* An area that the image has: grown, or opened with another capacity. */
-static int change_area(const struct recovery *recovery, struct image_area *area, const struct layout *layout)
+static int change_area(const struct recovery *recovery, struct image_area *area,
+		       const struct layout *layout)
 {
 	size_t from = mapped_size(&area->layout), to = mapped_size(layout);
 	struct layout copy;

@@ -412,10 +412,11 @@ int recovery_read(struct recovery *recovery, int directory, const char *path, ui
 
 		error = recovery_survey(recovery, directory, path, at, key);
 		if (image_is_replaced(directory))
-			error = hac_fail(EAGAIN,
-					 "image %s is being replaced by another one; where that was "
-					 "interrupted, opening it for writing finishes it",
-					 path);
+			error = hac_fail(
+				EAGAIN,
+				"image %s is being replaced by another one; where that was "
+				"interrupted, opening it for writing finishes it",
+				path);
 		if (!error && apply)
 			error = recovery_apply(recovery);
 		/* A writer that is at work makes what looks like damage whole,

@@ -30,12 +30,12 @@ struct journal {
 	uint64_t segment;       /* the newest one */
 	uint64_t segment_bytes; /* when to begin the next one */
 	int fd;
-	uint64_t start;     /* position at which the segment begins */
-	uint64_t offset;    /* of the next frame in it */
-	uint64_t reserved;  /* up to this offset, the disk has room set aside */
-	uint64_t chunk;     /* how much more to set aside next time */
-	uint64_t rotate_at; /* not before this offset: the last attempt failed */
-	bool no_fallocate;  /* the file system cannot set room aside */
+	uint64_t start;              /* position at which the segment begins */
+	uint64_t offset;             /* of the next frame in it */
+	uint64_t reserved;           /* up to this offset, the disk has room set aside */
+	uint64_t chunk;              /* how much more to set aside next time */
+	uint64_t rotate_at;          /* not before this offset: the last attempt failed */
+	bool no_fallocate;           /* the file system cannot set room aside */
 	struct frame_writer *writer; /* NULL: frames are written as they are */
 };
 
