@@ -15,6 +15,12 @@ foreach(file ${HAC_TESTS})
 	set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 endforeach()
 
+# The helper process of those that test replication.
+add_executable(replication_helper ${PROJECT_SOURCE_DIR}/tests/c/replication_helper.c)
+target_link_libraries(replication_helper PRIVATE hac_internal hac_flags)
+set_target_properties(replication_helper PROPERTIES RUNTIME_OUTPUT_DIRECTORY tests)
+add_dependencies(c-tests replication_helper)
+
 function(hac_programs folder group)
 	file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.c)
 	foreach(file ${files})
