@@ -3,7 +3,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes import Machine, Make
+
+from tests.replication.nodes import Machine, Make
 
 
 @pytest.fixture

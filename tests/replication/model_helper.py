@@ -5,9 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import model_keeper
+from tests.replication import model_keeper
 
 sys.modules["pyhac.replication._keeper"] = model_keeper
 

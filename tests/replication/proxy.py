@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from nodes import free_port
+from tests.replication.nodes import free_port
 
 Damage = Callable[[bytes], bytes | None]
 """Bytes on their way, and what arrives of them; None: the connection is cut."""

@@ -12,7 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from nodes import PRIMARY, STANDBY, Make, eventually, free_port
+
+from tests.replication.nodes import PRIMARY, STANDBY, Make, eventually, free_port
 
 
 def hac(*arguments: str, code: int = 0) -> str:

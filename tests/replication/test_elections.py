@@ -5,7 +5,8 @@ import random
 import time
 
 import pytest
-from nodes import AUTO, PRIMARY, PROMOTED, READY, Machine, Make, eventually
+
+from tests.replication.nodes import AUTO, PRIMARY, PROMOTED, READY, Machine, Make, eventually
 
 
 def leaders(nodes: list[Machine]) -> list[Machine]:

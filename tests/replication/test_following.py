@@ -4,7 +4,7 @@
 import random
 import time
 
-from nodes import (
+from tests.replication.nodes import (
     AUTO,
     CLOSE,
     COMPACT,

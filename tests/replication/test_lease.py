@@ -4,8 +4,19 @@
 import time
 
 import pytest
-from nodes import AUTO, FAILED, PRIMARY, PROMOTED, READY, STANDBY, Machine, Make, eventually
-from proxy import Proxy
+
+from tests.replication.nodes import (
+    AUTO,
+    FAILED,
+    PRIMARY,
+    PROMOTED,
+    READY,
+    STANDBY,
+    Machine,
+    Make,
+    eventually,
+)
+from tests.replication.proxy import Proxy
 
 
 def times(machine: Machine, state: str) -> list[str]:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from nodes import PRIMARY, STANDBY, Machine, Make, eventually
-from proxy import Proxy
+
+from tests.replication.nodes import PRIMARY, STANDBY, Machine, Make, eventually
+from tests.replication.proxy import Proxy
 
 
 def linked(machines: Make, *extra: str) -> tuple[Machine, Machine, Proxy]:

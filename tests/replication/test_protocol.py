@@ -11,7 +11,6 @@ import zlib
 
 import psutil
 import pytest
-from nodes import STANDBY, Machine, Make, eventually
 
 from pyhac.replication.protocol import (
     DATA_MAX,
@@ -25,6 +24,7 @@ from pyhac.replication.protocol import (
     number,
     text,
 )
+from tests.replication.nodes import STANDBY, Machine, Make, eventually
 
 
 def received(data: bytes) -> tuple[Kind, Body, bytes]:

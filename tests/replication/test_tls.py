@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from nodes import FAILED, PRIMARY, PROMOTE, PROMOTED, READY, STANDBY, Machine, Make, eventually
-from proxy import Proxy
 
 from pyhac.commands._certificates import make_node
 from pyhac.replication.address import Address, parse_address
@@ -19,6 +17,18 @@ from pyhac.replication.log import Log
 from pyhac.replication.protocol import ProtocolError
 from pyhac.replication.status import ask, promote
 from pyhac.replication.tls import Security, load_security
+from tests.replication.nodes import (
+    FAILED,
+    PRIMARY,
+    PROMOTE,
+    PROMOTED,
+    READY,
+    STANDBY,
+    Machine,
+    Make,
+    eventually,
+)
+from tests.replication.proxy import Proxy
 
 
 def keys(directory: Path, name: str, host: str = "127.0.0.1") -> Path:
