@@ -27,7 +27,8 @@ QUICK_ROUNDS, QUICK_ROUND_MS = 7, 40.0
 DESCRIPTION = """\
 Measure the engines against naive PT, an empty transaction from C and from
 Python, a table in Python against sqlite3 and lmdb, and what replication costs
-beside redis and etcd. Rounds of all that is compared are interleaved. A target that is missed is marked; it is no error.
+beside redis and etcd. Rounds of all that is compared are interleaved. A target
+that is missed is marked; it is no error.
 """
 EPILOG = """\
 example:
@@ -142,9 +143,7 @@ def _measure_python(document: Document, effort: Effort, progress: Progress) -> N
 
 def _measure_replication(document: Document, effort: Effort, progress: Progress) -> None:
     try:
-        endings, streams, stores, skipped = measure_replication(
-            effort, document["quick"], progress
-        )
+        endings, streams, stores, skipped = measure_replication(effort, document["quick"], progress)
         document["endings"], document["streams"] = endings, streams
         document["stores"] = stores
         document["skipped"] += skipped

@@ -20,6 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .context import Context
     from .decorate import Decorator, transactional
     from .delta import Delta, Run
@@ -91,6 +93,13 @@ def open(
     readonly: bool = False,
     at: int | None = None,
     partial: bool = False,
+    codec: str | None = None,
+    key_file: "Path | None" = None,
+    role: str | None = None,
+    listen: str | None = None,
+    peers: "Sequence[str]" = (),
+    tls: "Path | None" = None,
+    helper_arguments: "Sequence[str]" = (),
 ) -> "Context":
     """Open an image, or a context without one.
 
@@ -115,11 +124,25 @@ def open(
             writing, this branches off there in a new generation.
         partial: begin transactions although the image holds areas that nobody
             claimed.
+        codec: "none", "zstd" or "lz4": how frames are compressed from now on.
+        key_file: a file whose first line is a key of 64 hexadecimal digits, or
+            "env:NAME": frames are encrypted (AES-256-GCM). See ``hac keys``.
+        role: replicate. "primary"; "standby": a read-only copy that follows, see
+            :meth:`Context.advance` and :meth:`Context.wait_primary`; or "auto":
+            ask the peers, and be a standby where one is primary or is ahead.
+            None: no replication, unless one of the following is given.
+        listen: HOST:PORT where other nodes connect.
+        peers: HOST:PORT of each other node of this image, or the address of a
+            stream, nats://HOST:PORT,.../NAME.
+        tls: a folder with ca.pem, cert.pem and key.pem (``hac keys`` makes
+            them). Needed, but for addresses of this machine.
+        helper_arguments: further ones for the helper; see ``hac helper --help``.
 
     Raises:
         ValueError, TypeError: an argument is wrong.
         EngineUnavailable: and why it is.
         ImageLocked: another process has it open for writing.
+        Fenced: a peer has a newer generation of the image.
         ImageDamaged: with file, offset and epoch. A damaged end is cut instead,
             with the warning ImageCut.
         OSError: FileNotFoundError (read-only and absent), EROFS, ...
@@ -138,6 +161,13 @@ def open(
         readonly=readonly,
         at=at,
         partial=partial,
+        codec=codec,
+        key_file=key_file,
+        role=role,
+        listen=listen,
+        peers=peers,
+        tls=tls,
+        helper_arguments=helper_arguments,
     )
 
 

@@ -27,6 +27,7 @@ from .info import (
     Stats,
 )
 from .levels import Level
+from .options import Coding, Replication
 
 _ffi, _lib = _extension.ffi, _extension.lib
 
@@ -98,6 +99,8 @@ def open_context(
     level: Level | None,
     flush_ms: int,
     at: int,
+    coding: Coding,
+    replication: Replication | None,
 ) -> Handle:
     options = _new("hac_options")
     name = _ffi.new("char[]", engine.encode())
@@ -107,9 +110,37 @@ def open_context(
     if level is not None:
         options.level.kind, options.level.count = level.kind, level.count
     options.at = at
+    options.codec = coding.codec
+    kept: list[Any] = []
+    if coding.key_file is not None:
+        options.key_file = kept_text(coding.key_file, kept)
+    if replication is not None:
+        options.replication = _replication(replication, kept)
     out = _ffi.new("hac **")
     check(_lib.hac_open(_ffi.NULL if path is None else path, options, out))
     return Handle(out[0])
+
+
+def kept_text(value: bytes, kept: list[Any]) -> Any:
+    """A C string that lives as long as ``kept`` does."""
+    text = _ffi.new("char[]", value)
+    kept.append(text)
+    return text
+
+
+def _replication(replication: Replication, kept: list[Any]) -> Any:
+    def words(values: Sequence[str]) -> Any:
+        texts = [kept_text(value.encode("utf-8", "surrogateescape"), kept) for value in values]
+        row = _ffi.new("char *[]", [*texts, _ffi.NULL])
+        kept.append(row)
+        return row
+
+    value = _new("hac_replication")
+    value.role = replication.role
+    value.command = words(replication.command)
+    value.arguments = words(replication.arguments)
+    kept.append(value)
+    return value
 
 
 def close_context(h: Handle) -> int:
@@ -134,6 +165,8 @@ def context_info(h: Handle) -> ContextInfo:
         dropped_epoch=info.dropped_epoch,
         areas=info.areas,
         unclaimed=info.unclaimed,
+        role=info.role,
+        helper=info.helper,
         engine=EngineChoice(_text(info.engine) or "", _text(info.reason) or ""),
     )
 
@@ -153,6 +186,25 @@ def context_stats(h: Handle) -> Stats:
         begin_ns=stats.begin_ns,
         end_ns=stats.end_ns,
     )
+
+
+def advance(h: Handle) -> int:
+    epoch = _ffi.new("uint64_t *")
+    check(_lib.hac_advance(h, epoch))
+    return int(epoch[0])
+
+
+def wait_primary(h: Handle, ms: int) -> bool:
+    """False: not yet."""
+    code = _lib.hac_wait_primary(h, ms)
+    if code == -_ETIMEDOUT:
+        return False
+    check(code)
+    return True
+
+
+def promote(h: Handle) -> None:
+    check(_lib.hac_promote(h))
 
 
 def copy_context(h: Handle, destination: bytes) -> None:
@@ -254,6 +306,7 @@ def areas(h: Handle) -> Iterator[AreaInfo]:
 
 
 _ENOENT = 2
+_ETIMEDOUT = 110
 
 
 # -- memory --------------------------------------------------------------------

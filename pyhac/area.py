@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -71,9 +72,14 @@ class Memory:
 class Areas:
     """The areas that one opening of a context has claimed."""
 
-    def __init__(self, handle: _native.Handle, *, readonly: bool) -> None:
+    def __init__(self, handle: _native.Handle, *, readonly: bool, standby: bool) -> None:
         self._h = handle
         self._readonly = readonly
+        # While the node is a standby: arrays that are to become writable, and what is
+        # to be called if an area never arrives.
+        self._standby = standby
+        self._arrays: list[weakref.ref[NDArray[Any]]] = []
+        self._inits: dict[str, Callable[[], object]] = {}
         self._mapped: dict[str, tuple[Memory, Rows]] = {}
         self._adopted: dict[str, object] = {}
         self._names: dict[int, str] = {}
@@ -172,6 +178,9 @@ class Areas:
         view = make()
         if init is None or _native.area_restored(self._h, encoded):
             return view
+        if self._standby:
+            self._inits[name] = lambda: init(make())
+            return view
         try:
             init(view)
         except BaseException as failure:
@@ -187,12 +196,31 @@ class Areas:
         memory, _ = self._mapped[name]
         info = self.find(name)
         assert info is not None
-        return memory.view(info.size, readonly=self._readonly)
+        return memory.view(info.size, readonly=self._readonly or self._standby)
 
     def _array(self, name: str) -> NDArray[Any]:
-        view = self._view(name)
-        rows = self._mapped[name][1]
-        return np.ndarray(rows.shape(view.nbytes), rows.dtype, buffer=view)
+        memory, rows = self._mapped[name]
+        info = self.find(name)
+        assert info is not None
+        view = memory.view(info.size, readonly=self._readonly)
+        array = np.ndarray(rows.shape(view.nbytes), rows.dtype, buffer=view)
+        if self._standby:
+            array.flags.writeable = False
+            self._arrays.append(weakref.ref(array))
+        return array
+
+    def make_writable(self) -> None:
+        """The node is primary now."""
+        self._standby = False
+        arrays, self._arrays = self._arrays, []
+        for reference in arrays:
+            array = reference()
+            if array is not None:
+                array.flags.writeable = True
+        inits, self._inits = self._inits, {}
+        for name, init in inits.items():
+            if not _native.area_restored(self._h, checked_name(name)):
+                init()
 
     def resize(self, name: str, rows: int) -> NDArray[Any]:
         if name not in self._mapped:

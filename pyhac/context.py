@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from numpy.typing import DTypeLike, NDArray
 
@@ -26,13 +28,23 @@ from .info import AreaInfo, EngineChoice, Stats
 from .layout import Shape
 from .levels import Level, checked_level
 from .opening import Opening
-from .options import Path, checked_number, encoded_path, refuse_without_path
+from .options import (
+    Path,
+    checked_coding,
+    checked_number,
+    checked_replication,
+    encoded_path,
+    refuse_without_path,
+)
 from .transaction import IDLE, Transaction
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from .adopt import Library
+
+STANDBY = 2  # enum hac_role
+WAIT_MS = 100
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -61,6 +73,7 @@ class Context:
         self._gate = self._queue.gate
         self._level = Level.RING
         self._check = False
+        self._replicated = False
         self._broken = ""  # why there can be no transaction any more
         self._mutex = threading.Lock()  # orders joins
         self._restored = False
@@ -81,6 +94,13 @@ class Context:
         readonly: bool = False,
         at: int | None = None,
         partial: bool = False,
+        codec: str | None = None,
+        key_file: Path | None = None,
+        role: str | None = None,
+        listen: str | None = None,
+        peers: Sequence[str] = (),
+        tls: Path | None = None,
+        helper_arguments: Sequence[str] = (),
     ) -> Self:
         """Open the image at ``path``; arguments and errors as :func:`pyhac.open`.
 
@@ -92,8 +112,10 @@ class Context:
         encoded = encoded_path(path, "path")
         name = checked_engine(engine)
         level = checked_level(level)
+        coding = checked_coding(codec, key_file)
+        replication = checked_replication(role, listen, peers, tls, helper_arguments)
         if encoded is None:
-            refuse_without_path(level, flush_ms, readonly, at)
+            refuse_without_path(level, flush_ms, readonly, at, replication is not None)
         flags = (
             (0 if twin else _native.NO_TWIN)
             | (_native.STRICT if strict else 0)
@@ -108,11 +130,14 @@ class Context:
             level=level,
             flush_ms=checked_number(flush_ms, "flush_ms", 2**31),
             at=checked_number(at, "at", 2**64),
+            coding=coding,
+            replication=replication,
         )
         text = None if encoded is None else os.fsdecode(encoded)
-        opening = Opening(handle, text, readonly=readonly)
         info = _native.context_info(handle)
+        opening = Opening(handle, text, readonly=readonly, standby=info.role == STANDBY)
         self._restored = info.unclaimed > 0
+        self._replicated = replication is not None
         self._level = level or (Level.RING if encoded is None else Level.JOURNAL)
         self._check = check
         self._adopt_opening(opening)
@@ -222,6 +247,17 @@ class Context:
     def generation(self) -> int:
         """The number of this opening of the image, from 1 on; 0 without one."""
         return _native.context_info(self._opening.handle).generation
+
+    @property
+    def role(self) -> Literal["primary", "standby"] | None:
+        """What this node is; None without replication."""
+        role = _native.context_info(self._opening.handle).role
+        return "standby" if role == STANDBY else "primary" if role else None
+
+    @property
+    def helper(self) -> int | None:
+        """The pid of the helper process; None without, or while it is restarted."""
+        return _native.context_info(self._opening.handle).helper or None
 
     @property
     def restored(self) -> bool:
@@ -450,9 +486,70 @@ class Context:
         """``level``, if this context can have it; ValueError otherwise."""
         if level is not None and level > Level.RING and self._opening.path is None:
             raise ValueError(f"{level!r} needs an image, and this context has none")
-        if level is not None and level > Level.JOURNAL and self._level <= Level.JOURNAL:
+        if level is not None and level > Level.JOURNAL and not self._replicated:
             raise ValueError(f"{level!r} needs backups, and this context has none")
         return level
+
+    # -- standby ---------------------------------------------------------------
+
+    def advance(self) -> int:
+        """Move the areas of a standby to the newest transaction that is safe in this
+        machine's journal; they never change otherwise. Returns its epoch.
+
+        Raises:
+            TransactionError: this node is no standby.
+            LayoutError: an area arrived with another layout than it was mapped with.
+        """
+        return _native.advance(self._opening.handle)
+
+    def promote(self) -> None:
+        """Ask for this standby to become primary; :meth:`wait_primary` waits for it. The
+        old primary is fenced.
+
+        Raises:
+            TransactionError: this node is no standby.
+        """
+        _native.promote(self._opening.handle)
+
+    def wait_primary(self, timeout: float | None = None) -> None:
+        """Wait until this node is primary: promoted here, by ``hac backup promote`` or by
+        a lease. Its areas are then at the newest transaction, and writable: arrays
+        that it gave become so, slices of them that were taken before do not. Areas
+        that never arrived are new, and their ``init`` is called.
+
+        Args:
+            timeout: seconds; None: for ever.
+
+        Raises:
+            TimeoutError: not yet.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._wait_primary(end):
+            pass  # a signal's handler may run between two waits
+
+    async def primary(self, timeout: float | None = None) -> None:
+        """:meth:`wait_primary` for coroutines: the event loop goes on meanwhile."""
+        end = None if timeout is None else time.monotonic() + timeout
+        opening = self._opening
+        while not await asyncio.to_thread(self._wait_once, opening, end):
+            pass
+        opening.areas.make_writable()
+
+    def _wait_primary(self, end: float | None) -> bool:
+        opening = self._opening
+        if not self._wait_once(opening, end):
+            return False
+        opening.areas.make_writable()
+        return True
+
+    def _wait_once(self, opening: Opening, end: float | None) -> bool:
+        opening.refuse_if_unusable()
+        left = WAIT_MS if end is None else max(0, round((end - time.monotonic()) * 1000))
+        if _native.wait_primary(opening.handle, min(left, WAIT_MS)):
+            return True
+        if end is not None and time.monotonic() >= end:
+            raise TimeoutError("this node is not primary yet")
+        return False
 
     # -- image -----------------------------------------------------------------
 

@@ -74,6 +74,8 @@ class ContextInfo:
     dropped_epoch: int
     areas: int
     unclaimed: int
+    role: int
+    helper: int
     engine: EngineChoice
 
 

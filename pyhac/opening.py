@@ -16,12 +16,14 @@ from .levels import Level
 class Opening:
     """Refers to no Context, so that one that is dropped can be closed."""
 
-    def __init__(self, handle: _native.Handle, path: str | None, *, readonly: bool) -> None:
+    def __init__(
+        self, handle: _native.Handle, path: str | None, *, readonly: bool, standby: bool
+    ) -> None:
         self.handle = handle
         self.path = path
         self.pid = os.getpid()
         self.closed = False
-        self.areas = Areas(handle, readonly=readonly)
+        self.areas = Areas(handle, readonly=readonly, standby=standby)
         self.doubt: set[int] = set()
         self._notifier: Notifier | None = None
         self._mutex = threading.Lock()

@@ -105,8 +105,8 @@ def state_of(image: Path) -> int:
     with pyhac.open(image, readonly=True) as ctx:
         if not ctx.areas:
             return 0
-        words = ctx.array("words", WORDS * 8, "u1").view("u8")
-        bulk = ctx.array("bulk", BULK * 8, "u1").view("u8") if "bulk" in ctx.areas else None
+        words = np.frombuffer(ctx.buffer("words", WORDS * 8), "u8")
+        bulk = np.frombuffer(ctx.buffer("bulk", BULK * 8), "u8") if "bulk" in ctx.areas else None
         n = int(words[0])
         right = expected(n)
         assert np.array_equal(words, right[0]), f"{image}: not what transaction {n} left"
