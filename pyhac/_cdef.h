@@ -17,7 +17,22 @@ struct hac_options {
 	struct hac_level level;
 	uint64_t at;
 	size_t ring_bytes;
+	uint32_t codec;
+	uint32_t reserved;
+	const char *key_file;
+	const struct hac_replication *replication;
 };
+
+struct hac_replication {
+	size_t size;
+	uint32_t role;
+	uint32_t reserved;
+	const char *const *command;
+	const char *const *arguments;
+};
+int hac_advance(hac *h, uint64_t *epoch);
+int hac_wait_primary(hac *h, int ms);
+int hac_promote(hac *h);
 
 int hac_open(const char *path, const struct hac_options *options, hac **out);
 int hac_close(hac *h);
@@ -35,6 +50,8 @@ struct hac_info {
 	uint32_t unclaimed;
 	uint32_t stage;
 	uint32_t flags;
+	uint32_t role;
+	uint32_t helper;
 	char engine[64];
 	char reason[192];
 };
