@@ -86,6 +86,11 @@ class Program:
                 finally:
                     lib.hac_abort(self.h)
 
+    def info(self) -> Any:
+        info = _native._new("hac_info")
+        check(lib.hac_get_info(self.h, info))
+        return info
+
     def say(self, line: str) -> str:
         verb, *rest = line.split()
         match verb:
@@ -94,7 +99,7 @@ class Program:
             case "safe":
                 count = int(rest[0])
                 kind = 3 if count else 2
-                check(lib.pyhac_wait(self.h, self.epoch[0], kind, count, 15000))
+                check(lib.pyhac_wait(self.h, self.info().epoch, kind, count, 15000))
             case "advance":
                 check(lib.hac_advance(self.h, self.epoch))
             case "promote":
@@ -107,8 +112,7 @@ class Program:
             case "close":
                 check(lib.hac_close(self.h))
                 return "ok"
-        info = _native._new("hac_info")
-        check(lib.hac_get_info(self.h, info))
+        info = self.info()
         return f"ok {info.epoch} {self.value()} {info.helper} {info.role} {info.generation}"
 
 
