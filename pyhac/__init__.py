@@ -16,40 +16,73 @@
 See :func:`open`, :class:`Context` and :class:`Transaction`.
 """
 
-from . import _native
-from .context import Context
-from .decorate import Decorator, transactional
-from .delta import Delta, Run
-from .errors import (
-    Abort,
-    Closed,
-    EngineUnavailable,
-    Error,
-    Fenced,
-    Forked,
-    ImageCut,
-    ImageDamaged,
-    ImageLocked,
-    InDoubt,
-    LayoutError,
-    NothingChanged,
-    RingFull,
-    StrayWrite,
-    TransactionError,
-)
-from .info import AreaInfo, EngineChoice, EngineInfo, Stats
-from .levels import Level, Status
-from .options import Path
-from .transaction import Transaction
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = _native.library_version()
+if TYPE_CHECKING:
+    from .context import Context
+    from .decorate import Decorator, transactional
+    from .delta import Delta, Run
+    from .errors import (
+        Abort,
+        Closed,
+        EngineUnavailable,
+        Error,
+        Fenced,
+        Forked,
+        ImageCut,
+        ImageDamaged,
+        ImageLocked,
+        InDoubt,
+        LayoutError,
+        NothingChanged,
+        RingFull,
+        StrayWrite,
+        TransactionError,
+    )
+    from .info import AreaInfo, EngineChoice, EngineInfo, Stats
+    from .levels import Level, Status
+    from .options import Path
+    from .transaction import Transaction
+
+    __version__: str
+else:
+    # Everything comes when it is asked for: a helper and the command hac are there
+    # sooner without numpy.
+    _MODULES = {
+        "context": ("Context",),
+        "decorate": ("Decorator", "transactional"),
+        "delta": ("Delta", "Run"),
+        "errors": (
+            "Abort", "Closed", "EngineUnavailable", "Error", "Fenced", "Forked", "ImageCut",
+            "ImageDamaged", "ImageLocked", "InDoubt", "LayoutError", "NothingChanged",
+            "RingFull", "StrayWrite", "TransactionError",
+        ),
+        "info": ("AreaInfo", "EngineChoice", "EngineInfo", "Stats"),
+        "levels": ("Level", "Status"),
+        "transaction": ("Transaction",),
+    }  # fmt: skip
+    _HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+    def __getattr__(name):
+        if name == "__version__":
+            value = import_module("._native", __name__).library_version()
+        elif name in _HOME:
+            value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_HOME, "__version__"})
 
 
 def open(
-    path: Path | None = None,
+    path: "Path | None" = None,
     *,
     engine: str = "auto",
-    level: Level | None = None,
+    level: "Level | None" = None,
     flush_ms: int | None = None,
     twin: bool = True,
     strict: bool = False,
@@ -58,7 +91,7 @@ def open(
     readonly: bool = False,
     at: int | None = None,
     partial: bool = False,
-) -> Context:
+) -> "Context":
     """Open an image, or a context without one.
 
     Args:
@@ -91,6 +124,8 @@ def open(
             with the warning ImageCut.
         OSError: FileNotFoundError (read-only and absent), EROFS, ...
     """
+    from .context import Context
+
     return Context().open(
         path,
         engine=engine,
@@ -106,13 +141,15 @@ def open(
     )
 
 
-def engines() -> tuple[EngineInfo, ...]:
+def engines() -> "tuple[EngineInfo, ...]":
     """Every engine, whether it works here, and why (not).
 
     The probes run once a process; each writes a page and looks whether that
     was noticed. The environment variable HAC_DISABLE=uffd,emul makes engines
     unavailable.
     """
+    from . import _native
+
     return _native.engines()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from cffi import FFI
 
 SOURCE = r"""
-#include "hac.h"
+#include "hac_helper.h"
 
 static int pyhac_wait(hac *h, uint64_t epoch, uint32_t kind, uint32_t count, int ms)
 {

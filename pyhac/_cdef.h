@@ -17,7 +17,22 @@ struct hac_options {
 	struct hac_level level;
 	uint64_t at;
 	size_t ring_bytes;
+	uint32_t codec;
+	uint32_t reserved;
+	const char *key_file;
+	const struct hac_replication *replication;
 };
+
+struct hac_replication {
+	size_t size;
+	uint32_t role;
+	uint32_t reserved;
+	const char *const *command;
+	const char *const *arguments;
+};
+int hac_advance(hac *h, uint64_t *epoch);
+int hac_wait_primary(hac *h, int ms);
+int hac_promote(hac *h);
 
 int hac_open(const char *path, const struct hac_options *options, hac **out);
 int hac_close(hac *h);
@@ -35,6 +50,8 @@ struct hac_info {
 	uint32_t unclaimed;
 	uint32_t stage;
 	uint32_t flags;
+	uint32_t role;
+	uint32_t helper;
 	char engine[64];
 	char reason[192];
 };
@@ -186,3 +203,53 @@ int pyhac_wait(hac *h, uint64_t epoch, uint32_t kind, uint32_t count, int ms);
 
 extern "Python" int pyhac_each_record(void *argument,
 				      const struct hac_log_record *record);
+
+/* hac_helper.h; used by pyhac/replication/_keeper.py. */
+
+typedef struct hac_keeper hac_keeper;
+
+struct hac_keeper_options {
+	size_t size;
+	uint32_t flags;
+	uint32_t codec;
+	const char *key_file;
+	int32_t ring;
+	int32_t flush_ms;
+};
+int hac_keeper_open(const char *path, const struct hac_keeper_options *options,
+		    hac_keeper **out);
+void hac_keeper_close(hac_keeper *keeper);
+
+struct hac_place {
+	size_t size;
+	char uuid[37];
+	char reserved[3];
+	uint32_t next_area_id;
+	uint64_t generation;
+	uint64_t parent;
+	uint64_t branch_epoch;
+	uint64_t epoch;
+	uint64_t last_epoch;
+	uint64_t base_epoch;
+	uint64_t first_sequence;
+	uint64_t first_segment;
+	uint64_t sequence;
+	uint64_t segment;
+	uint64_t offset;
+	uint64_t dropped_bytes;
+	uint64_t dropped_epoch;
+	uint64_t durable;
+	uint64_t synced_segment;
+	uint64_t synced_offset;
+	uint64_t pushed_bytes;
+};
+int hac_keeper_place(hac_keeper *keeper, struct hac_place *place);
+
+int hac_keeper_lead(hac_keeper *keeper, int event);
+int hac_keeper_acknowledge(hac_keeper *keeper, uint32_t index, uint64_t epoch);
+int hac_keeper_fence(hac_keeper *keeper, uint64_t generation, const char *why);
+int hac_keeper_drain(hac_keeper *keeper);
+int hac_keeper_compact(hac_keeper *keeper);
+int hac_keeper_append(hac_keeper *keeper, const void *frame, size_t size);
+int64_t hac_frame_size(const void *bytes, size_t size);
+int hac_keeper_replace(hac_keeper *keeper, const char *incoming);

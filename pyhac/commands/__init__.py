@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from pyhac import _native
 from pyhac.errors import EngineUnavailable, Error, ImageDamaged
 
+from .backup import Backup
 from .base import BAD, USAGE, Command, complain
 from .check import Check
 from .compact import Compact
 from .engines import Engines
+from .helper import Helper
+from .keys import Keys
 from .log import Log
+from .top import Top
 
-COMMANDS: tuple[type[Command], ...] = (Engines, Check, Log, Compact)
+COMMANDS: tuple[type[Command], ...] = (
+    Engines, Check, Log, Compact, Backup, Top, Keys, Helper
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
