@@ -160,7 +160,8 @@ HAC_API HAC_MUST_CHECK int hac_open(const char *path, const struct hac_options *
  *
  * Errors: -EREMCHG (strict, and bytes changed since the last transaction: the
  * context stays open), -EUCLEAN and -EIO (closed, but the journal did not
- * take everything), -EBADF, -ECHILD.
+ * take everything), -ESTALE (closed, but fenced: what was written since the last
+ * transaction is no epoch), -EBADF, -ECHILD.
  */
 HAC_API int hac_close(hac *h);
 
@@ -179,7 +180,7 @@ struct hac_info {
 	uint32_t stage;         /* 0 idle, 1 open, 2 prepared, 3 in doubt */
 	uint32_t flags;         /* those of struct hac_options */
 	uint32_t role;          /* HAC_PRIMARY, or HAC_STANDBY; 0 without replication */
-	uint32_t helper;        /* pid of the helper, or 0 */
+	uint32_t helper;        /* pid of the helper, or 0 while there is none */
 	char engine[64];        /* "uffd", or "compare,uffd" where areas differ */
 	char reason[192];       /* why that engine */
 };
@@ -277,7 +278,8 @@ HAC_API int hac_unmap(void *address);
 
 struct hac_area_info {
 	size_t size;      /* IN sizeof(struct hac_area_info) */
-	uint32_t id;      /* the `area` of its runs; never used twice */
+	uint32_t id;      /* the `area` of its runs; never used twice (0: a
+			   * standby's, that has not arrived yet) */
 	uint32_t flags;   /* of hac_area_options */
 	uint32_t claimed; /* 0: in the image, not mapped here */
 	uint32_t restored;
@@ -346,8 +348,9 @@ struct hac_delta {
  * Begin. If bytes changed since the last transaction, they are first ended as
  * an epoch of their own (strict: -EREMCHG, nothing is begun or lost).
  * Errors: -EBUSY (one is open), -EPROTO (the image has unclaimed areas, or the
- * context is read-only), -EUCLEAN (an earlier one is in doubt), and those of
- * hac_finish() for the epoch of strays.
+ * context is read-only, or a standby), -EUCLEAN (an earlier one is in doubt),
+ * -ESTALE (fenced: this context begins no transaction any more; its areas stay
+ * as they are), and those of hac_finish() for the epoch of strays.
  */
 HAC_API HAC_MUST_CHECK int hac_begin(hac *h);
 
@@ -394,10 +397,12 @@ HAC_API int hac_abort(hac *h);
 /*
  * Wait until `epoch` has reached `level` (NULL: the context's), for at most
  * `ms` milliseconds (-1: for ever). Blocks no other call.
- * Errors: -EUCLEAN: not reached in time, or the drainer has failed; the
- * context begins no transaction until a later hac_wait() for that epoch
- * succeeds or the level is found reached; after a failure of the drainer,
- * close and open again. -EINVAL: an epoch that has not ended, a level that the
+ * Errors: -EUCLEAN: not reached in time, or the drainer has failed, or we are
+ * fenced, or the context was closed; the context begins no transaction until a
+ * later hac_wait() for that epoch and level succeeds or the level is found
+ * reached; after a failure of the drainer, close and open again. An epoch that
+ * had reached the level before is 0, whatever happened since. BACKUP(k) awaits
+ * the own journal, too. -EINVAL: an epoch that has not ended, a level that the
  * context does not have.
  */
 HAC_API HAC_MUST_CHECK int hac_wait(hac *h, uint64_t epoch, const struct hac_level *level, int ms);
@@ -425,6 +430,23 @@ enum hac_role {
  * the drainer, and it sends the journal to backups, or receives it as a standby.
  * It is restarted when it dies, and goes on where the ring stands; when the
  * application dies, it drains the ring and exits, and an opening waits for it.
+ * Where five die within ten seconds and none gets ready, the drainer has failed.
+ *
+ * hac_open() waits until the helper knows its role; its errors are the helper's
+ * then: -EIO where it gives none. The helper is a child of the application, in a
+ * session of its own, with standard output and error as its only other
+ * descriptors: wait(2) for any child sees it, and may take its status away. It
+ * is always started in the directory, and with the environment, that hac_open()
+ * was called with. Needs Linux 5.4 and memfd_create(2).
+ *
+ * In a standby hac_map() gives memory that is read-only (a write to it ends the
+ * process with a message), and zero if the image has no such area yet: it is
+ * filled in when one arrives, and is a new area, to be filled in by the caller,
+ * if none has when the context becomes primary. The size may grow up to
+ * `capacity`, as the primary's does. hac_adopt() is possible, too: such memory is
+ * not protected, and overwritten as it moves. Transactions, hac_grow(),
+ * hac_drop(), hac_will_write() and hac_compact() answer -EPROTO; hac_wait() for
+ * an epoch that the areas show is 0.
  */
 struct hac_replication {
 	size_t size;   /* sizeof(struct hac_replication) */
@@ -443,9 +465,13 @@ struct hac_replication {
  * hac_wait_primary(), moves them to the newest transaction that is safe in this
  * machine's journal: by whole transactions. `epoch` (may be NULL) is the epoch
  * that they show then. An area that was mapped before the primary had it is zero
- * until it arrives. Nobody else may be reading them meanwhile.
+ * until it arrives, and one that the primary drops is zero again. Nobody else may
+ * be reading them meanwhile. After a promotion it moves them to where the new
+ * generation begins; only hac_wait_primary() makes them writable.
  * Errors: -EPROTO (not a standby), -EPROTOTYPE (an area arrived whose layout
- * differs from the one that it was mapped with), -EIO, ...
+ * differs from the one that it was mapped with, or that outgrew its capacity),
+ * -EBADMSG, -EIO (also: the helper is gone for good), ... The areas then show
+ * a whole transaction, and hac_get_info() tells which.
  */
 HAC_API HAC_MUST_CHECK int hac_advance(hac *h, uint64_t *epoch);
 
@@ -453,7 +479,10 @@ HAC_API HAC_MUST_CHECK int hac_advance(hac *h, uint64_t *epoch);
  * Wait until this context is primary, for at most `ms` milliseconds (-1: for
  * ever). It then holds the newest transaction, its areas are writable, and a new
  * generation has begun. 0 at once if it is primary. Blocks no other call.
- * Errors: -ETIMEDOUT, and those of hac_advance().
+ * However a standby is promoted, its areas change in this call only, in the
+ * caller's thread; until then it is one. Areas that did not arrive are new.
+ * Errors: -ETIMEDOUT, -EBADF (closed meanwhile), -EPROTO (no replication), and
+ * those of hac_advance(), after which it can be tried again.
  */
 HAC_API HAC_MUST_CHECK int hac_wait_primary(hac *h, int ms);
 

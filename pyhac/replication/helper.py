@@ -15,7 +15,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +29,6 @@ from .settle import resume, settle, watch_lease
 
 if TYPE_CHECKING:
     from .metrics import Metrics
-
-LOCK_SECONDS = 5.0
-"""A helper whose context has died needs some time to let go of the image."""
 
 
 def context_pid(control: int) -> int:
@@ -79,7 +75,8 @@ class Helper:
         ready = False
         try:
             node.options.check()
-            await self._open(resumed)
+            # Waits for a helper whose context has died to let go of the image.
+            await node.open(resume=resumed)
             if resumed:
                 await resume(node)
             await self._server.start()
@@ -104,20 +101,6 @@ class Helper:
             if not ready:
                 await self._stop()
         return await self._finish(orderly)
-
-    async def _open(self, resumed: bool) -> None:
-        end = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                await self._node.open(resume=resumed)
-                return
-            except KeeperError as failure:
-                if failure.number != errno.EUSERS or time.monotonic() > end:
-                    raise
-                self._node.log("waits", why=str(failure))
-            if self._over.done():
-                raise KeeperError(errno.ECANCELED, "the context is gone")
-            await asyncio.sleep(0.05)
 
     async def _report(self) -> None:
         """Tell the context what this node has become."""

@@ -203,7 +203,7 @@ class Node:
             self.place = await self.question(self.keeper.place)
 
     async def fence(self, generation: int, why: str) -> None:
-        """This primary may write no more."""
+        """This primary may write no more. Generation 0: it has lost its lease."""
         if self.state is not State.PRIMARY:
             return
         self.set_state(State.FENCED, why=why, by=generation)

@@ -9,7 +9,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING
 
-from .frames import Gone, segments, written
+from .frames import Gone
 
 if TYPE_CHECKING:
     from ._keeper import Place
@@ -39,10 +39,9 @@ class Outgoing:
             try:
                 outgoing._add(node.options.image, "layout")
                 outgoing._add(node.options.image, "base")
-                for segment in segments(node.options.image):
-                    if place.first_segment <= segment <= place.segment:
-                        end = written(place).offset if segment == place.segment else None
-                        outgoing._add(node.options.image, f"journal.{segment:08d}", end)
+                for segment in range(place.first_segment, place.segment + 1):
+                    end = place.offset if segment == place.segment else None
+                    outgoing._add(node.options.image, f"journal.{segment:08d}", end)
             except FileNotFoundError:
                 outgoing.close()
                 continue

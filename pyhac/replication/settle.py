@@ -238,7 +238,7 @@ async def watch_lease(node: "Node") -> None:
             left = node.renewal.left()
             if left is not None and left <= 0:
                 await node.fence(
-                    node.place.generation,
+                    0,
                     f"the lease is lost: no peer has answered for {node.options.lease / 2:g} s",
                 )
             elif left is not None:

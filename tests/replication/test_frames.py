@@ -36,11 +36,11 @@ def image(tmp_path: Path) -> str:
 def place(image: str, sequence: int) -> Place:
     last = segments(image)[-1]
     size = os.stat(os.path.join(image, f"journal.{last:08d}")).st_size
-    return Place("", 1, 3, 2, 0, 90, 90, 0, 0, 1, sequence, last, size, 0, 0, 90, last, size, 0)
+    return Place("", 1, 3, 2, 0, 90, 90, 0, 1, 1, sequence, last, size, 0, 0, 90, last, size, 0)
 
 
 def count(image: str) -> int:
-    """How many frames there are, by hac's own account."""
+    """How many frames there are, by hac's own account: the next one's number less 1."""
     from pyhac import _native
 
     return _native.check_image(os.fsencode(image)).frames
@@ -49,25 +49,25 @@ def count(image: str) -> int:
 def test_every_frame_can_be_found(image: str) -> None:
     total = count(image)
     assert segments(image) == [1, 2, 3]
-    here = place(image, total)
-    found = [locate(image, here, sequence) for sequence in range(total + 1)]
+    here = place(image, total + 1)
+    found = [locate(image, here, sequence) for sequence in range(1, total + 2)]
     assert found[0] == (Position(1, 0), "")
     assert sorted(position for position, _ in found) == [position for position, _ in found]
     checks = [check for _, check in found[1:]]
     assert len(set(checks)) == total
     assert last_check(image, here) == checks[-1]
-    for sequence in (total + 1, total + 100):
+    for sequence in (0, total + 2, total + 100):
         with pytest.raises(Gone):
             locate(image, here, sequence)
 
 
 def test_reading_from_anywhere_gives_the_rest(image: str) -> None:
     total = count(image)
-    here = place(image, total)
+    here = place(image, total + 1)
     end = Position(here.segment, here.offset)
     paths = [Path(image) / f"journal.{segment:08d}" for segment in segments(image)]
     whole = b"".join(path.read_bytes() for path in paths)
-    for sequence in range(0, total + 1, 7):
+    for sequence in range(1, total + 2, 7):
         start, _ = locate(image, here, sequence)
         reader = Reader(image, start)
         read = b""
@@ -79,7 +79,7 @@ def test_reading_from_anywhere_gives_the_rest(image: str) -> None:
 
 
 def test_a_removed_segment_is_gone(image: str) -> None:
-    here = place(image, count(image))
+    here = place(image, count(image) + 1)
     os.unlink(os.path.join(image, "journal.00000002"))
     reader = Reader(image, Position(1, 0))
     end = Position(here.segment, here.offset)
@@ -90,7 +90,7 @@ def test_a_removed_segment_is_gone(image: str) -> None:
 
 
 def test_damage_is_never_taken_for_a_place(image: str) -> None:
-    here = place(image, count(image))
+    here = place(image, count(image) + 1)
     path = Path(image) / "journal.00000002"
     data = bytearray(path.read_bytes())
     for offset in range(0, 128, 4):
