@@ -88,6 +88,10 @@ HAC_API HAC_MUST_CHECK int hac_keeper_place(hac_keeper *keeper, struct hac_place
  */
 HAC_API HAC_MUST_CHECK int hac_keeper_lead(hac_keeper *keeper, int event);
 
+/* Begin a generation without leading: a backup is promoted whose image another
+ * program will open. Frames of the old primary are refused from now on. */
+HAC_API HAC_MUST_CHECK int hac_keeper_branch(hac_keeper *keeper);
+
 /* Backup `index` (< HAC_BACKUPS_MAX) has everything up to `epoch`, synced. Wakes
  * whoever waits for a level. Never goes back. */
 HAC_API HAC_MUST_CHECK int hac_keeper_acknowledge(hac_keeper *keeper, uint32_t index,

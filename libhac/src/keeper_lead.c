@@ -159,6 +159,42 @@ static int begin_generation(hac_keeper *keeper)
 	return 0;
 }
 
+static int branch(hac_keeper *keeper)
+{
+	struct recovery *recovery = &keeper->recovery;
+	int error = keeper_settle(keeper, "begin a generation alone");
+	const struct generation *newest;
+	struct record_generation generation;
+
+	if (!error && keeper->survey.group)
+		error = keeper_cut_group(keeper);
+	if (error)
+		return error;
+	newest = &recovery->generations[recovery->generations_count - 1];
+	generation =
+		(struct record_generation){ newest->number + 1, newest->number, newest->tip };
+	keeper_set_state(keeper, KEEPER_BROKEN);
+	journal_close(&keeper->store.journal);
+	error = image_begin_generation(&keeper->store, recovery, &generation,
+				       image_next_segment(recovery));
+	if (error)
+		return error;
+	journal_close(&keeper->store.journal);
+	keeper_set_state(keeper, KEEPER_STALE);
+	return keeper_survey(keeper);
+}
+
+int hac_keeper_branch(hac_keeper *keeper)
+{
+	int error = keeper_enter(keeper);
+
+	if (error)
+		return error;
+	error = branch(keeper);
+	keeper_leave(keeper);
+	return error;
+}
+
 static int start_leading(hac_keeper *keeper, int event)
 {
 	struct drainer_lead *lead = &keeper->lead;

@@ -112,6 +112,9 @@ class Keeper:
     def lead(self, event: int) -> None:
         _check(_lib.hac_keeper_lead(self._open, event))
 
+    def branch(self) -> None:
+        _check(_lib.hac_keeper_branch(self._open))
+
     def acknowledge(self, index: int, epoch: int) -> None:
         _check(_lib.hac_keeper_acknowledge(self._open, index, epoch))
 

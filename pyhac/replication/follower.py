@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from . import standing
 from ._keeper import FRAME_HEAD, KeeperError, Place, frame_size
 from .frames import last_check
 from .incoming import Incoming
@@ -69,6 +70,10 @@ def _refusal(node: "Node", leader: View, body: Body) -> str:
     return ""
 
 
+def led_here(node: "Node", generation: int) -> bool:
+    return standing.read(node.options.image).led == generation
+
+
 async def follow(node: "Node", channel: Channel, body: Body) -> None:
     """Serve a connection that began with LEAD."""
     leader = view_of(body)
@@ -86,6 +91,11 @@ async def follow(node: "Node", channel: Channel, body: Body) -> None:
                 await node.fence(leader.generation, f"{leader.name} is primary, too")
         elif own.state is State.PRIMARY:
             await node.fence(leader.generation, f"{leader.name} leads a newer generation")
+        elif leader.generation == own.generation and led_here(node, own.generation):
+            fence = (
+                f"{own.name} began a generation {own.generation} of its own, with epochs up to "
+                f"{own.epoch}: decide which image counts, and remove the other one"
+            )
     if fence:
         node.log("fences", peer=leader.name, why=fence)
         answer = {"generation": newest, "epoch": own.epoch, "why": fence}

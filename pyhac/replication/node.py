@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from . import lease
+from . import lease, standing
 from ._keeper import CREATE, RESUME, Keeper, KeeperError, Place
 from .frames import bytes_between, written
 from .log import Log
@@ -154,6 +154,10 @@ class Node:
             raise
         asyncio.get_running_loop().add_reader(self._event, self._on_event)
 
+    async def remember(self, *, led: int = 0, fenced: int = 0) -> None:
+        image = self.options.image
+        await self.question(lambda: standing.note(image, led=led, fenced=fenced))
+
     async def give_up(self) -> None:
         """Lead no more, after begin(): somebody else was faster."""
         asyncio.get_running_loop().remove_reader(self._event)
@@ -211,6 +215,8 @@ class Node:
             await self.question(self.keeper.fence, generation, why)
         except KeeperError as failure:
             self.log("fence", error=str(failure))
+        if generation > self.place.generation:
+            await self.remember(fenced=generation)
         for sink in self.sinks:
             # A sink may be who tells: it cannot wait for its own end.
             self._later(sink.close(0))
@@ -246,10 +252,14 @@ class Node:
             try:
                 await self.end_session()
                 if self.hand_over is not None:
+                    await self.change(self.keeper.branch)
+                    self.place = await self.question(self.keeper.place)
+                    await self.remember(led=self.place.generation)
                     self.set_state(State.PRIMARY, why=why)
                     self.hand_over()
                     return
                 await self.begin()
+                await self.remember(led=self.place.generation)
             except BaseException:
                 self.leading = False
                 raise

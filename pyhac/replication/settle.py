@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from . import lease
+from . import lease, standing
 from ._keeper import KeeperError
 from .address import Address
 from .fetch import fetch
@@ -103,6 +103,7 @@ async def _lead(node: "Node", answers: Round, why: str) -> bool:
         answers = again
     if node.options.lease:
         node.renewal.renew(answers.sent)
+    await node.remember(led=node.place.generation)
     node.preside(why)
     return True
 
@@ -112,6 +113,13 @@ async def start_primary(node: "Node") -> None:
     KeeperError: ESTALE."""
     begun = time.monotonic()
     answers = await Round(node).ask(claim=False)
+    fenced = (await node.question(standing.read, node.options.image)).fenced
+    if fenced > node.place.generation:
+        raise KeeperError(
+            errno.ESTALE,
+            f"this image was fenced by generation {fenced} and has not followed it yet: open it "
+            "as a standby",
+        )
     while True:
         _refuse_newer(node, answers)
         claimed = await _claim(node)

@@ -161,6 +161,10 @@ class Keeper:
                 self._segment, self._offset, 0, 0, self._epoch, self._segment, self._offset, 0,
             )  # fmt: skip
 
+    def branch(self) -> None:
+        with self._mutex:
+            self._next(self._generation + 1, 0, b"")
+
     def lead(self, event: int) -> None:
         with self._mutex:
             if not self._flags & RESUME:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes import free_port
+
+from tests.replication.nodes import free_port
 
 PROGRAM = Path(__file__).with_name("real_context.py")
 ROUNDS = int(os.environ.get("HAC_CRASH_ROUNDS", "30")) // 3 or 1
