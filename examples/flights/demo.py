@@ -196,7 +196,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     random.seed(options.seed if options.seed is not None else os.urandom(8))
     flights = read_flights(options.flights)
     table, names = make_table(flights)
-    table.save(folder)
+    table.save(folder / "flights.npz")
     screen = Screen(len(flights), quiet=options.json)
     points = points_of(options.kills, len(flights))
     screen.say(f"{len(flights):,} flights, {options.kills} kills to come")

@@ -28,14 +28,12 @@ class Table:
     members: Ints  # (flights, groups): index into the group's names
     sizes: Ints  # (groups,): how many names each group has
 
-    def save(self, folder: Path) -> None:
-        np.savez(
-            folder / "flights.npz", figures=self.figures, members=self.members, sizes=self.sizes
-        )
+    def save(self, path: Path) -> None:
+        np.savez(path, figures=self.figures, members=self.members, sizes=self.sizes)
 
     @staticmethod
-    def load(folder: Path) -> "Table":
-        with np.load(folder / "flights.npz") as file:
+    def load(path: Path) -> "Table":
+        with np.load(path) as file:
             return Table(file["figures"], file["members"], file["sizes"])
 
 
