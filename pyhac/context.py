@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
@@ -24,9 +25,16 @@ from .decorate import bracketed
 from .errors import Closed, ImageCut, StrayWrite, TransactionError
 from .info import AreaInfo, EngineChoice, Stats
 from .layout import Shape
-from .levels import Level, checked_level
+from .levels import Level, Role, checked_level
 from .opening import Opening
-from .options import Path, checked_number, encoded_path, refuse_without_path
+from .options import (
+    Path,
+    checked_codec,
+    checked_number,
+    checked_replication,
+    encoded_path,
+    refuse_without_path,
+)
 from .transaction import IDLE, Transaction
 
 if TYPE_CHECKING:
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+_LOOK = 0.01  # seconds between two looks of Context.primary()
 
 
 class Context:
@@ -81,6 +91,13 @@ class Context:
         readonly: bool = False,
         at: int | None = None,
         partial: bool = False,
+        role: Role | str | None = None,
+        listen: str | None = None,
+        peers: Iterable[str] = (),
+        tls: Path | None = None,
+        codec: str | None = None,
+        key_file: Path | None = None,
+        helper_arguments: Iterable[str] = (),
     ) -> Self:
         """Open the image at ``path``; arguments and errors as :func:`pyhac.open`.
 
@@ -92,8 +109,9 @@ class Context:
         encoded = encoded_path(path, "path")
         name = checked_engine(engine)
         level = checked_level(level)
+        replication = checked_replication(role, listen, peers, tls, helper_arguments)
         if encoded is None:
-            refuse_without_path(level, flush_ms, readonly, at)
+            refuse_without_path(level, flush_ms, readonly, at, replication, codec, key_file)
         flags = (
             (0 if twin else _native.NO_TWIN)
             | (_native.STRICT if strict else 0)
@@ -108,6 +126,9 @@ class Context:
             level=level,
             flush_ms=checked_number(flush_ms, "flush_ms", 2**31),
             at=checked_number(at, "at", 2**64),
+            codec=checked_codec(codec),
+            key_file=encoded_path(key_file, "key_file"),
+            replication=replication,
         )
         text = None if encoded is None else os.fsdecode(encoded)
         opening = Opening(handle, text, readonly=readonly)
@@ -224,6 +245,13 @@ class Context:
         return _native.context_info(self._opening.handle).generation
 
     @property
+    def role(self) -> Role | None:
+        """``Role.PRIMARY`` or ``Role.STANDBY``; None without replication. A standby
+        that was promoted is one until :meth:`wait_primary` or :meth:`primary`."""
+        opening = self._opening
+        return opening.role
+
+    @property
     def restored(self) -> bool:
         """The image existed and held areas when it was opened."""
         self._opening  # noqa: B018
@@ -325,6 +353,9 @@ class Context:
 
         Returns a new array at the same address; older ones stay valid and keep
         their length. The new rows are zero. An abort does not undo it.
+
+        In a standby it gives a new array once the primary's growth has arrived,
+        and is a TransactionError before.
 
         Raises:
             ValueError: fewer rows than now, more than the capacity, or no
@@ -450,9 +481,60 @@ class Context:
         """``level``, if this context can have it; ValueError otherwise."""
         if level is not None and level > Level.RING and self._opening.path is None:
             raise ValueError(f"{level!r} needs an image, and this context has none")
-        if level is not None and level > Level.JOURNAL and self._level <= Level.JOURNAL:
+        if level is not None and level > Level.JOURNAL and self._opening.role is None:
             raise ValueError(f"{level!r} needs backups, and this context has none")
         return level
+
+    # -- replication -------------------------------------------------------------
+
+    def advance(self) -> int:
+        """Move a standby's areas to the newest transaction that is safe in this
+        machine's journal, by whole transactions; the epoch that they show then.
+        Until this call, :meth:`wait_primary` or :meth:`primary` they stay as they
+        are. Nobody else may be reading them meanwhile. An array keeps its length
+        when the primary grows it: see :meth:`resize`.
+
+        Raises:
+            TransactionError: not a standby.
+            LayoutError: an area arrived whose layout differs from the one it was
+                mapped with here, or that outgrew its capacity.
+            ImageDamaged, OSError: the image cannot be read, or the helper is gone.
+        """
+        return _native.advance_context(self._opening.handle)
+
+    def promote(self) -> None:
+        """Ask for this standby to become primary; :meth:`wait_primary` waits for it.
+        The old primary, should it live, is fenced.
+
+        Raises:
+            TransactionError: not a standby.
+        """
+        _native.promote_context(self._opening.handle)
+
+    def wait_primary(self, timeout: float | None = None) -> None:
+        """Wait until this context is primary, for at most ``timeout`` seconds (None:
+        for ever); at once if it is.
+
+        Then the areas hold the newest transaction, in a new generation; arrays
+        that :meth:`array` gave have become writable, in this thread (views of them
+        that were made before have not: take new ones). Memoryviews stay
+        read-only: :meth:`buffer` of the same name gives a new one, once. The
+        ``init`` of areas that never arrived has run.
+
+        Raises:
+            TimeoutError; TransactionError: without replication; Closed: meanwhile;
+            and those of :meth:`advance`, and what an ``init`` raises.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be at least 0 seconds: {timeout}")
+        self._opening.wait_primary(timeout)
+
+    async def primary(self) -> None:
+        """:meth:`wait_primary` for tasks: other tasks run meanwhile, and it can be
+        cancelled. The areas move and become writable in the event loop's thread."""
+        opening = self._opening
+        while not opening.look_primary():
+            await asyncio.sleep(_LOOK)
 
     # -- image -----------------------------------------------------------------
 
