@@ -45,9 +45,8 @@ struct hac_keeper_options {
  * Where a crash interrupted hac_keeper_replace(), that is finished first.
  * Errors: -ENOENT (none there, and not CREATE), -EUSERS, -EBADMSG, ...
  */
-HAC_API HAC_MUST_CHECK int hac_keeper_open(const char *path,
-					   const struct hac_keeper_options *options,
-					   hac_keeper **out);
+HAC_API HAC_MUST_CHECK int
+hac_keeper_open(const char *path, const struct hac_keeper_options *options, hac_keeper **out);
 
 /* Stop draining (what is in the ring stays there), release the lock, free. */
 HAC_API void hac_keeper_close(hac_keeper *keeper);

@@ -34,10 +34,14 @@ static int write_base(hac_keeper *keeper)
 	const struct lead_turn boundary = keeper->boundary;
 	const struct image_store *store = &keeper->store;
 	struct recovery recovery;
-	int error = recovery_survey_until(&recovery, store->directory, keeper->path,
-					  &store->coding.key, boundary.segment, NULL);
+	int error;
 	uint64_t first = 0;
 
+	/* Nothing has come since the last one. */
+	if (boundary.segment == keeper->now.first_segment)
+		return 0;
+	error = recovery_survey_until(&recovery, store->directory, keeper->path, &store->coding.key,
+				      boundary.segment, NULL);
 	/* Nothing of it may be missing that is counted upon. */
 	if (!error && (recovery.cut || recovery.next_sequence != boundary.sequence))
 		error = hac_fail(EBADMSG,
