@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from .context import Context
     from .decorate import Decorator, transactional
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         TransactionError,
     )
     from .info import AreaInfo, EngineChoice, EngineInfo, Stats
-    from .levels import Level, Status
+    from .levels import Level, Role, Status
     from .options import Path
     from .transaction import Transaction
 
@@ -61,7 +61,7 @@ else:
             "RingFull", "StrayWrite", "TransactionError",
         ),
         "info": ("AreaInfo", "EngineChoice", "EngineInfo", "Stats"),
-        "levels": ("Level", "Status"),
+        "levels": ("Level", "Role", "Status"),
         "transaction": ("Transaction",),
     }  # fmt: skip
     _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -93,13 +93,13 @@ def open(
     readonly: bool = False,
     at: int | None = None,
     partial: bool = False,
+    role: "Role | str | None" = None,
+    listen: str | None = None,
+    peers: "Iterable[str]" = (),
+    tls: "Path | None" = None,
     codec: str | None = None,
     key_file: "Path | None" = None,
-    role: str | None = None,
-    listen: str | None = None,
-    peers: "Sequence[str]" = (),
-    tls: "Path | None" = None,
-    helper_arguments: "Sequence[str]" = (),
+    helper_arguments: "Iterable[str]" = (),
 ) -> "Context":
     """Open an image, or a context without one.
 
@@ -124,25 +124,27 @@ def open(
             writing, this branches off there in a new generation.
         partial: begin transactions although the image holds areas that nobody
             claimed.
-        codec: "none", "zstd" or "lz4": how frames are compressed from now on.
-        key_file: a file whose first line is a key of 64 hexadecimal digits, or
-            "env:NAME": frames are encrypted (AES-256-GCM). See ``hac keys``.
-        role: replicate. "primary"; "standby": a read-only copy that follows, see
-            :meth:`Context.advance` and :meth:`Context.wait_primary`; or "auto":
-            ask the peers, and be a standby where one is primary or is ahead.
-            None: no replication, unless one of the following is given.
-        listen: HOST:PORT where other nodes connect.
-        peers: HOST:PORT of each other node of this image, or the address of a
-            stream, nats://HOST:PORT,.../NAME.
-        tls: a folder with ca.pem, cert.pem and key.pem (``hac keys`` makes
-            them). Needed, but for addresses of this machine.
-        helper_arguments: further ones for the helper; see ``hac helper --help``.
+        role: with replication: "auto" (ask the peers: standby if one is primary,
+            or is ahead), "primary" or "standby". None: no replication, unless
+            one of listen, peers, tls and helper_arguments is given: then "auto".
+            With replication a helper process owns the image and sends its journal
+            to the peers, or receives it from them; opening returns when it knows
+            its role, and is not interrupted by signals before. See
+            :meth:`Context.wait_primary`, :meth:`Context.advance`, and the level
+            ``Level.BACKUP(k)``.
+        listen: "host:port" where peers may connect.
+        peers: "host:port" of each of the others.
+        tls: the directory of this node's certificates; see ``hac keys``. Only on
+            loopback can it be left out.
+        codec: how frames are compressed from now on: None, "zstd" or "lz4".
+        key_file: encrypt frames, and decrypt them, with the key in this file, or
+            "env:NAME" for one in the environment.
+        helper_arguments: further ones of ``hac helper``.
 
     Raises:
         ValueError, TypeError: an argument is wrong.
         EngineUnavailable: and why it is.
         ImageLocked: another process has it open for writing.
-        Fenced: a peer has a newer generation of the image.
         ImageDamaged: with file, offset and epoch. A damaged end is cut instead,
             with the warning ImageCut.
         OSError: FileNotFoundError (read-only and absent), EROFS, ...
@@ -161,12 +163,12 @@ def open(
         readonly=readonly,
         at=at,
         partial=partial,
-        codec=codec,
-        key_file=key_file,
         role=role,
         listen=listen,
         peers=peers,
         tls=tls,
+        codec=codec,
+        key_file=key_file,
         helper_arguments=helper_arguments,
     )
 
@@ -204,6 +206,7 @@ __all__ = [
     "Level",
     "NothingChanged",
     "RingFull",
+    "Role",
     "Run",
     "Stats",
     "Status",

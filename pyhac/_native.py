@@ -26,8 +26,8 @@ from .info import (
     LogRecord,
     Stats,
 )
-from .levels import Level
-from .options import Coding, Replication
+from .levels import Level, Role
+from .options import Replication
 
 _ffi, _lib = _extension.ffi, _extension.lib
 
@@ -41,12 +41,15 @@ Owner = NewType("Owner", object)
 NO_TWIN, STRICT, READONLY, PARTIAL, JOIN_STRAYS = 0x01, 0x02, 0x04, 0x08, 0x20
 POINTERS, NO_KERNEL_WRITES = 0x01, 0x02
 _NOTHING_SEEN = 2**64 - 1
+_ROLES = {Role.AUTO: 0, Role.PRIMARY: 1, Role.STANDBY: 2}
+_ROLE_OF = {number: role for role, number in _ROLES.items() if number}
 
 
 class Library(Protocol):
     """The calls whose bare result matters; below zero it is for :func:`error`."""
 
     def hac_abort(self, h: Handle, /) -> int: ...
+    def hac_wait_primary(self, h: Handle, ms: int, /) -> int: ...
     def pyhac_wait(self, h: Handle, epoch: int, kind: int, count: int, ms: int, /) -> int: ...
 
 
@@ -91,6 +94,21 @@ def _new(kind: str) -> Any:
 # -- contexts ------------------------------------------------------------------
 
 
+def _replication(given: Replication) -> tuple[Any, list[Any]]:
+    """``struct hac_replication *``, and what has to live as long as it is used."""
+    made = _new("hac_replication")
+    made.role = _ROLES[given.role]
+    kept: list[Any] = []
+    for field, words in (("command", given.command), ("arguments", given.arguments)):
+        if words is None:
+            continue
+        texts = [_ffi.new("char[]", word) for word in words]
+        row = _ffi.new("char *[]", [*texts, _ffi.NULL])
+        kept += [*texts, row]
+        setattr(made, field, row)
+    return made, kept
+
+
 def open_context(
     path: bytes | None,
     *,
@@ -99,7 +117,8 @@ def open_context(
     level: Level | None,
     flush_ms: int,
     at: int,
-    coding: Coding,
+    codec: int,
+    key_file: bytes | None,
     replication: Replication | None,
 ) -> Handle:
     options = _new("hac_options")
@@ -110,37 +129,16 @@ def open_context(
     if level is not None:
         options.level.kind, options.level.count = level.kind, level.count
     options.at = at
-    options.codec = coding.codec
-    kept: list[Any] = []
-    if coding.key_file is not None:
-        options.key_file = kept_text(coding.key_file, kept)
+    options.codec = codec
+    if key_file is not None:
+        key = _ffi.new("char[]", key_file)
+        options.key_file = key
     if replication is not None:
-        options.replication = _replication(replication, kept)
+        made, _kept = _replication(replication)
+        options.replication = made
     out = _ffi.new("hac **")
     check(_lib.hac_open(_ffi.NULL if path is None else path, options, out))
     return Handle(out[0])
-
-
-def kept_text(value: bytes, kept: list[Any]) -> Any:
-    """A C string that lives as long as ``kept`` does."""
-    text = _ffi.new("char[]", value)
-    kept.append(text)
-    return text
-
-
-def _replication(replication: Replication, kept: list[Any]) -> Any:
-    def words(values: Sequence[str]) -> Any:
-        texts = [kept_text(value.encode("utf-8", "surrogateescape"), kept) for value in values]
-        row = _ffi.new("char *[]", [*texts, _ffi.NULL])
-        kept.append(row)
-        return row
-
-    value = _new("hac_replication")
-    value.role = replication.role
-    value.command = words(replication.command)
-    value.arguments = words(replication.arguments)
-    kept.append(value)
-    return value
 
 
 def close_context(h: Handle) -> int:
@@ -165,7 +163,7 @@ def context_info(h: Handle) -> ContextInfo:
         dropped_epoch=info.dropped_epoch,
         areas=info.areas,
         unclaimed=info.unclaimed,
-        role=info.role,
+        role=_ROLE_OF.get(info.role),
         helper=info.helper,
         engine=EngineChoice(_text(info.engine) or "", _text(info.reason) or ""),
     )
@@ -188,31 +186,23 @@ def context_stats(h: Handle) -> Stats:
     )
 
 
-def advance(h: Handle) -> int:
-    epoch = _ffi.new("uint64_t *")
-    check(_lib.hac_advance(h, epoch))
-    return int(epoch[0])
-
-
-def wait_primary(h: Handle, ms: int) -> bool:
-    """False: not yet."""
-    code = _lib.hac_wait_primary(h, ms)
-    if code == -_ETIMEDOUT:
-        return False
-    check(code)
-    return True
-
-
-def promote(h: Handle) -> None:
-    check(_lib.hac_promote(h))
-
-
 def copy_context(h: Handle, destination: bytes) -> None:
     check(_lib.hac_copy(h, destination))
 
 
 def compact_context(h: Handle) -> None:
     check(_lib.hac_compact(h))
+
+
+def advance_context(h: Handle) -> int:
+    """The epoch that the areas show then."""
+    epoch = _ffi.new("uint64_t *")
+    check(_lib.hac_advance(h, epoch))
+    return int(epoch[0])
+
+
+def promote_context(h: Handle) -> None:
+    check(_lib.hac_promote(h))
 
 
 # -- areas ---------------------------------------------------------------------
@@ -306,7 +296,6 @@ def areas(h: Handle) -> Iterator[AreaInfo]:
 
 
 _ENOENT = 2
-_ETIMEDOUT = 110
 
 
 # -- memory --------------------------------------------------------------------

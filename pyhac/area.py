@@ -75,11 +75,10 @@ class Areas:
     def __init__(self, handle: _native.Handle, *, readonly: bool, standby: bool) -> None:
         self._h = handle
         self._readonly = readonly
-        # While the node is a standby: arrays that are to become writable, and what is
-        # to be called if an area never arrives.
         self._standby = standby
-        self._arrays: list[weakref.ref[NDArray[Any]]] = []
-        self._inits: dict[str, Callable[[], object]] = {}
+        self._waiting: dict[str, Callable[[], object]] = {}  # areas to fill in if primary
+        self._shown: list[Callable[[], NDArray[Any] | None]] = []  # a standby's arrays
+        self._again: set[str] = set()  # buffers of which there are only read-only views
         self._mapped: dict[str, tuple[Memory, Rows]] = {}
         self._adopted: dict[str, object] = {}
         self._names: dict[int, str] = {}
@@ -139,6 +138,9 @@ class Areas:
         encoded = checked_name(name)
         _check_init(init)
         size = checked_count(size, "size")
+        if not self._standby and name in self._again:
+            self._again.discard(name)
+            return self._view(name)
         reserved = 0
         if capacity is not None:
             reserved = _checked_capacity(capacity, size, "bytes", _BYTE_ROWS)
@@ -179,7 +181,8 @@ class Areas:
         if init is None or _native.area_restored(self._h, encoded):
             return view
         if self._standby:
-            self._inits[name] = lambda: init(make())
+            # It may arrive yet.
+            self._waiting[name] = lambda: self._filled(name, encoded, init, make)
             return view
         try:
             init(view)
@@ -192,35 +195,45 @@ class Areas:
             raise
         return view
 
-    def _view(self, name: str) -> memoryview:
+    def _memory(self, name: str, *, readonly: bool) -> memoryview:
         memory, _ = self._mapped[name]
         info = self.find(name)
         assert info is not None
-        return memory.view(info.size, readonly=self._readonly or self._standby)
+        return memory.view(info.size, readonly=readonly)
+
+    def _view(self, name: str) -> memoryview:
+        if self._standby:
+            self._again.add(name)
+        return self._memory(name, readonly=self._readonly or self._standby)
 
     def _array(self, name: str) -> NDArray[Any]:
-        memory, rows = self._mapped[name]
-        info = self.find(name)
-        assert info is not None
-        view = memory.view(info.size, readonly=self._readonly)
-        array = np.ndarray(rows.shape(view.nbytes), rows.dtype, buffer=view)
+        # An array can become writable only over memory that numpy takes for it.
+        view = self._memory(name, readonly=self._readonly)
+        rows = self._mapped[name][1]
+        array: NDArray[Any] = np.ndarray(rows.shape(view.nbytes), rows.dtype, buffer=view)
         if self._standby:
             array.flags.writeable = False
-            self._arrays.append(weakref.ref(array))
+            self._shown = [known for known in self._shown if known() is not None]
+            self._shown.append(weakref.ref(array))
         return array
 
-    def make_writable(self) -> None:
-        """The node is primary now."""
+    def become_primary(self) -> None:
+        """libhac has made the memory writable. What never arrived is filled in; the
+        first failure is raised when all of them had their turn."""
         self._standby = False
-        arrays, self._arrays = self._arrays, []
-        for reference in arrays:
-            array = reference()
+        for known in self._shown:
+            array = known()
             if array is not None:
                 array.flags.writeable = True
-        inits, self._inits = self._inits, {}
-        for name, init in inits.items():
-            if not _native.area_restored(self._h, checked_name(name)):
-                init()
+        waiting, self._shown, self._waiting = self._waiting, [], {}
+        failure: BaseException | None = None
+        for fill_in in waiting.values():
+            try:
+                fill_in()
+            except BaseException as found:
+                failure = failure or found
+        if failure is not None:
+            raise failure
 
     def resize(self, name: str, rows: int) -> NDArray[Any]:
         if name not in self._mapped:
@@ -231,6 +244,9 @@ class Areas:
         if layout.trailing is None:
             raise ValueError(f"area {name!r} is a single item, without rows to add to")
         count = checked_count(rows, "rows")
+        info = self.find(name) if self._standby else None
+        if info is not None and info.size >= layout.nbytes * count:
+            return self._array(name)  # the primary has done it
         _native.grow_area(self._h, checked_name(name), layout.nbytes * count)
         return self._array(name)
 
@@ -293,6 +309,7 @@ class Areas:
             memory.close()
         self._mapped.clear()
         self._adopted.clear()
+        self._waiting.clear()
 
 
 def _wanted(

@@ -6,12 +6,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from numpy.typing import DTypeLike, NDArray
 
@@ -26,11 +25,11 @@ from .decorate import bracketed
 from .errors import Closed, ImageCut, StrayWrite, TransactionError
 from .info import AreaInfo, EngineChoice, Stats
 from .layout import Shape
-from .levels import Level, checked_level
+from .levels import Level, Role, checked_level
 from .opening import Opening
 from .options import (
     Path,
-    checked_coding,
+    checked_codec,
     checked_number,
     checked_replication,
     encoded_path,
@@ -43,11 +42,10 @@ if TYPE_CHECKING:
 
     from .adopt import Library
 
-STANDBY = 2  # enum hac_role
-WAIT_MS = 100
-
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+_LOOK = 0.01  # seconds between two looks of Context.primary()
 
 
 class Context:
@@ -73,7 +71,6 @@ class Context:
         self._gate = self._queue.gate
         self._level = Level.RING
         self._check = False
-        self._replicated = False
         self._broken = ""  # why there can be no transaction any more
         self._mutex = threading.Lock()  # orders joins
         self._restored = False
@@ -94,13 +91,13 @@ class Context:
         readonly: bool = False,
         at: int | None = None,
         partial: bool = False,
+        role: Role | str | None = None,
+        listen: str | None = None,
+        peers: Iterable[str] = (),
+        tls: Path | None = None,
         codec: str | None = None,
         key_file: Path | None = None,
-        role: str | None = None,
-        listen: str | None = None,
-        peers: Sequence[str] = (),
-        tls: Path | None = None,
-        helper_arguments: Sequence[str] = (),
+        helper_arguments: Iterable[str] = (),
     ) -> Self:
         """Open the image at ``path``; arguments and errors as :func:`pyhac.open`.
 
@@ -112,10 +109,9 @@ class Context:
         encoded = encoded_path(path, "path")
         name = checked_engine(engine)
         level = checked_level(level)
-        coding = checked_coding(codec, key_file)
         replication = checked_replication(role, listen, peers, tls, helper_arguments)
         if encoded is None:
-            refuse_without_path(level, flush_ms, readonly, at, replication is not None)
+            refuse_without_path(level, flush_ms, readonly, at, replication, codec, key_file)
         flags = (
             (0 if twin else _native.NO_TWIN)
             | (_native.STRICT if strict else 0)
@@ -130,14 +126,14 @@ class Context:
             level=level,
             flush_ms=checked_number(flush_ms, "flush_ms", 2**31),
             at=checked_number(at, "at", 2**64),
-            coding=coding,
+            codec=checked_codec(codec),
+            key_file=encoded_path(key_file, "key_file"),
             replication=replication,
         )
         text = None if encoded is None else os.fsdecode(encoded)
+        opening = Opening(handle, text, readonly=readonly)
         info = _native.context_info(handle)
-        opening = Opening(handle, text, readonly=readonly, standby=info.role == STANDBY)
         self._restored = info.unclaimed > 0
-        self._replicated = replication is not None
         self._level = level or (Level.RING if encoded is None else Level.JOURNAL)
         self._check = check
         self._adopt_opening(opening)
@@ -249,14 +245,15 @@ class Context:
         return _native.context_info(self._opening.handle).generation
 
     @property
-    def role(self) -> Literal["primary", "standby"] | None:
-        """What this node is; None without replication."""
-        role = _native.context_info(self._opening.handle).role
-        return "standby" if role == STANDBY else "primary" if role else None
+    def role(self) -> Role | None:
+        """``Role.PRIMARY`` or ``Role.STANDBY``; None without replication. A standby
+        that was promoted is one until :meth:`wait_primary` or :meth:`primary`."""
+        opening = self._opening
+        return opening.role
 
     @property
     def helper(self) -> int | None:
-        """The pid of the helper process; None without, or while it is restarted."""
+        """The helper's pid; None without one, and while it is being restarted."""
         return _native.context_info(self._opening.handle).helper or None
 
     @property
@@ -361,6 +358,9 @@ class Context:
 
         Returns a new array at the same address; older ones stay valid and keep
         their length. The new rows are zero. An abort does not undo it.
+
+        In a standby it gives a new array once the primary's growth has arrived,
+        and is a TransactionError before.
 
         Raises:
             ValueError: fewer rows than now, more than the capacity, or no
@@ -486,70 +486,60 @@ class Context:
         """``level``, if this context can have it; ValueError otherwise."""
         if level is not None and level > Level.RING and self._opening.path is None:
             raise ValueError(f"{level!r} needs an image, and this context has none")
-        if level is not None and level > Level.JOURNAL and not self._replicated:
+        if level is not None and level > Level.JOURNAL and self._opening.role is None:
             raise ValueError(f"{level!r} needs backups, and this context has none")
         return level
 
-    # -- standby ---------------------------------------------------------------
+    # -- replication -------------------------------------------------------------
 
     def advance(self) -> int:
-        """Move the areas of a standby to the newest transaction that is safe in this
-        machine's journal; they never change otherwise. Returns its epoch.
+        """Move a standby's areas to the newest transaction that is safe in this
+        machine's journal, by whole transactions; the epoch that they show then.
+        Until this call, :meth:`wait_primary` or :meth:`primary` they stay as they
+        are. Nobody else may be reading them meanwhile. An array keeps its length
+        when the primary grows it: see :meth:`resize`.
 
         Raises:
-            TransactionError: this node is no standby.
-            LayoutError: an area arrived with another layout than it was mapped with.
+            TransactionError: not a standby.
+            LayoutError: an area arrived whose layout differs from the one it was
+                mapped with here, or that outgrew its capacity.
+            ImageDamaged, OSError: the image cannot be read, or the helper is gone.
         """
-        return _native.advance(self._opening.handle)
+        return _native.advance_context(self._opening.handle)
 
     def promote(self) -> None:
-        """Ask for this standby to become primary; :meth:`wait_primary` waits for it. The
-        old primary is fenced.
+        """Ask for this standby to become primary; :meth:`wait_primary` waits for it.
+        The old primary, should it live, is fenced.
 
         Raises:
-            TransactionError: this node is no standby.
+            TransactionError: not a standby.
         """
-        _native.promote(self._opening.handle)
+        _native.promote_context(self._opening.handle)
 
     def wait_primary(self, timeout: float | None = None) -> None:
-        """Wait until this node is primary: promoted here, by ``hac backup promote`` or by
-        a lease. Its areas are then at the newest transaction, and writable: arrays
-        that it gave become so, slices of them that were taken before do not. Areas
-        that never arrived are new, and their ``init`` is called.
+        """Wait until this context is primary, for at most ``timeout`` seconds (None:
+        for ever); at once if it is.
 
-        Args:
-            timeout: seconds; None: for ever.
+        Then the areas hold the newest transaction, in a new generation; arrays
+        that :meth:`array` gave have become writable, in this thread (views of them
+        that were made before have not: take new ones). Memoryviews stay
+        read-only: :meth:`buffer` of the same name gives a new one, once. The
+        ``init`` of areas that never arrived has run.
 
         Raises:
-            TimeoutError: not yet.
+            TimeoutError; TransactionError: without replication; Closed: meanwhile;
+            and those of :meth:`advance`, and what an ``init`` raises.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        while not self._wait_primary(end):
-            pass  # a signal's handler may run between two waits
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be at least 0 seconds: {timeout}")
+        self._opening.wait_primary(timeout)
 
-    async def primary(self, timeout: float | None = None) -> None:
-        """:meth:`wait_primary` for coroutines: the event loop goes on meanwhile."""
-        end = None if timeout is None else time.monotonic() + timeout
+    async def primary(self) -> None:
+        """:meth:`wait_primary` for tasks: other tasks run meanwhile, and it can be
+        cancelled. The areas move and become writable in the event loop's thread."""
         opening = self._opening
-        while not await asyncio.to_thread(self._wait_once, opening, end):
-            pass
-        opening.areas.make_writable()
-
-    def _wait_primary(self, end: float | None) -> bool:
-        opening = self._opening
-        if not self._wait_once(opening, end):
-            return False
-        opening.areas.make_writable()
-        return True
-
-    def _wait_once(self, opening: Opening, end: float | None) -> bool:
-        opening.refuse_if_unusable()
-        left = WAIT_MS if end is None else max(0, round((end - time.monotonic()) * 1000))
-        if _native.wait_primary(opening.handle, min(left, WAIT_MS)):
-            return True
-        if end is not None and time.monotonic() >= end:
-            raise TimeoutError("this node is not primary yet")
-        return False
+        while not opening.look_primary():
+            await asyncio.sleep(_LOOK)
 
     # -- image -----------------------------------------------------------------
 

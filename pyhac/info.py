@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass, fields
 
+from .levels import Role
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -74,8 +76,10 @@ class ContextInfo:
     dropped_epoch: int
     areas: int
     unclaimed: int
-    role: int
+    role: Role | None
+    """None: without replication."""
     helper: int
+    """The helper's pid; 0 while there is none."""
     engine: EngineChoice
 
 

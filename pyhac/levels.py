@@ -38,6 +38,18 @@ Level.RING = Level(1)
 Level.JOURNAL = Level(2)
 
 
+class Role(enum.StrEnum):
+    """Who may write. Equal to its name: ``ctx.role == "standby"``.
+
+    Source: enum hac_role in hac.h.
+    """
+
+    AUTO = "auto"
+    """Ask the peers: standby if one is primary, or is ahead."""
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+
 class Status(enum.Enum):
     """What has become of a transaction."""
 

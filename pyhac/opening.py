@@ -4,27 +4,29 @@
 import errno
 import os
 import threading
+import time
 import warnings
 
 from . import _native
 from ._notify import Answer, Notifier
 from .area import Areas
 from .errors import Closed, Forked, InDoubt
-from .levels import Level
+from .levels import Level, Role
+
+_LOOK_UP_MS = 100  # how long a signal may go unnoticed
 
 
 class Opening:
     """Refers to no Context, so that one that is dropped can be closed."""
 
-    def __init__(
-        self, handle: _native.Handle, path: str | None, *, readonly: bool, standby: bool
-    ) -> None:
+    def __init__(self, handle: _native.Handle, path: str | None, *, readonly: bool) -> None:
         self.handle = handle
         self.path = path
         self.pid = os.getpid()
         self.closed = False
-        self.areas = Areas(handle, readonly=readonly, standby=standby)
-        self.doubt: set[int] = set()
+        self.role = _native.context_info(handle).role
+        self.areas = Areas(handle, readonly=readonly, standby=self.role is Role.STANDBY)
+        self.doubt: dict[int, Level] = {}
         self._notifier: Notifier | None = None
         self._mutex = threading.Lock()
 
@@ -42,10 +44,14 @@ class Opening:
         code = _native.lib.pyhac_wait(self.handle, epoch, level.kind, level.count, ms)
         if code >= 0:
             if self.doubt:
-                self.doubt = {other for other in self.doubt if other > epoch}
+                self.doubt = {
+                    other: wanted
+                    for other, wanted in self.doubt.items()
+                    if other > epoch or wanted > level
+                }
             return None
         if code == -errno.EUCLEAN:
-            self.doubt.add(epoch)
+            self.doubt[epoch] = max(level, self.doubt.get(epoch, level))
         return _native.error(code, sorted(self.doubt))
 
     def notify(self, epoch: int, level: Level, answer: Answer) -> None:
@@ -58,6 +64,36 @@ class Opening:
                     f"pyhac {self.path or 'notifier'}",
                 )
         self._notifier.submit(epoch, level, answer)
+
+    def look_primary(self, ms: int = 0) -> bool:
+        """Is this context primary by now? Then its areas have become writable, in this
+        thread. Errors as Context.wait_primary."""
+        self.refuse_if_unusable()
+        if self.role is Role.PRIMARY:
+            return True
+        code = _native.lib.hac_wait_primary(self.handle, ms)
+        if code == -errno.ETIMEDOUT:
+            return False
+        _native.check(code)
+        with self._mutex:
+            first = self.role is Role.STANDBY
+            self.role = Role.PRIMARY
+        if first:
+            self.areas.become_primary()
+        return True
+
+    def wait_primary(self, timeout: float | None) -> None:
+        end = None if timeout is None else time.monotonic() + timeout
+        ms = _LOOK_UP_MS
+        while True:
+            if end is not None:
+                ms = min(_LOOK_UP_MS, max(0, round((end - time.monotonic()) * 1000)))
+            if self.look_primary(ms):
+                return
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, f"this standby has not become primary within {timeout} s"
+                )
 
     def close(self) -> Exception | None:
         """Close; why not, or what was lost. ``closed`` tells which."""

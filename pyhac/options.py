@@ -3,12 +3,23 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .levels import Level
+from .levels import Level, Role
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_CODECS = {None: 0, "none": 0, "zstd": 1, "lz4": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """How the helper of a context is started."""
+
+    role: Role
+    command: Sequence[bytes] | None
+    arguments: Sequence[bytes]
 
 
 def encoded_path(path: Path | None, parameter: str) -> bytes | None:
@@ -34,78 +45,74 @@ def checked_number(value: int | None, parameter: str, limit: int) -> int:
     return value
 
 
+def checked_codec(codec: str | None) -> int:
+    """The number that libhac knows it by; ValueError."""
+    try:
+        return _CODECS[codec]
+    except (KeyError, TypeError):
+        raise ValueError(f'codec must be None, "zstd" or "lz4", not {codec!r}') from None
+
+
+def checked_replication(
+    role: Role | str | None,
+    listen: str | None,
+    peers: Iterable[str],
+    tls: Path | None,
+    helper_arguments: Iterable[str],
+) -> Replication | None:
+    """How to start the helper; None: without replication. ValueError, TypeError."""
+    if isinstance(peers, str | bytes) or isinstance(helper_arguments, str | bytes):
+        raise TypeError("peers and helper_arguments must be lists of texts, not a text")
+    words: list[str | bytes] = [] if listen is None else ["--listen", listen]
+    for peer in peers:
+        words += ["--peer", peer]
+    folder = encoded_path(tls, "tls")
+    if folder is not None:
+        words += ["--tls", folder]
+    words += helper_arguments
+    if role is None and not words:
+        return None
+    try:
+        wanted = Role.AUTO if role is None else Role(role)
+    except ValueError:
+        raise ValueError(
+            f'role must be None, "auto", "primary" or "standby", not {role!r}'
+        ) from None
+    # An interpreter that does not know its own name leaves it to PATH.
+    command = None
+    if sys.executable:
+        command = [os.fsencode(sys.executable), b"-m", b"pyhac.replication"]
+    return Replication(wanted, command, [_word(word) for word in words])
+
+
+def _word(word: object) -> bytes:
+    if not isinstance(word, str | bytes):
+        raise TypeError(f"an argument of the helper must be a text, not {word!r}")
+    encoded = os.fsencode(word)
+    if b"\0" in encoded:
+        raise ValueError(f"an argument of the helper must not hold NUL: {word!r}")
+    return encoded
+
+
 def refuse_without_path(
     level: Level | None,
     flush_ms: int | None,
     readonly: bool,
     at: int | None,
-    replicated: bool,
+    replication: Replication | None,
+    codec: str | None,
+    key_file: Path | None,
 ) -> None:
     """What makes no sense without an image is a mistake."""
     wrong = {
+        "replication (role, listen, peers, tls)": replication is not None,
+        "codec": codec is not None,
+        "key_file": key_file is not None,
         f"level={level!r}": level is not None and level > Level.RING,
         "flush_ms": flush_ms is not None,
         "readonly": readonly,
         "at": at is not None,
-        "replication": replicated,
     }
     named = [name for name, given in wrong.items() if given]
     if named:
         raise ValueError(f"{', '.join(named)} needs an image: give its path")
-
-
-ROLES = {"auto": 0, "primary": 1, "standby": 2}
-CODECS = {"none": 0, "zstd": 1, "lz4": 2}
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How frames are written: enum hac_codec, and where the key is."""
-
-    codec: int
-    key_file: bytes | None
-
-
-@dataclass(frozen=True)
-class Replication:
-    """As struct hac_replication has it."""
-
-    role: int
-    command: tuple[str, ...]
-    arguments: tuple[str, ...]
-
-
-def checked_coding(codec: str | None, key_file: Path | None) -> Coding:
-    if codec is not None and codec not in CODECS:
-        raise ValueError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
-    return Coding(CODECS[codec or "none"], encoded_path(key_file, "key_file"))
-
-
-def checked_replication(
-    role: str | None,
-    listen: str | None,
-    peers: Sequence[str],
-    tls: Path | None,
-    helper_arguments: Sequence[str],
-) -> Replication | None:
-    """None: nothing of it was asked for."""
-    if isinstance(peers, str) or isinstance(helper_arguments, str):
-        raise TypeError("peers and helper_arguments are lists of text, not one text")
-    words: list[str] = []
-    if listen is not None:
-        words += ["--listen", listen]
-    for peer in peers:
-        words += ["--peer", peer]
-    folder = encoded_path(tls, "tls")
-    if folder is not None:
-        words += ["--tls", os.fsdecode(folder)]
-    words += helper_arguments
-    for word in words:
-        if not isinstance(word, str) or "\0" in word:
-            raise TypeError(f"listen, peers and helper_arguments must be text, not {word!r}")
-    if role is None and not words:
-        return None
-    if role is not None and role not in ROLES:
-        raise ValueError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
-    command = (sys.executable, "-m", "pyhac.replication")
-    return Replication(ROLES[role or "auto"], command, tuple(words))

@@ -75,7 +75,9 @@ void standby_settle(hac *h)
 /* Does what arrives fit what the program has mapped? */
 static int check_fits(const struct area *area, const struct layout *layout)
 {
-	if (!area->adopted && layout->size > area->layout.capacity)
+	/* Another type is what is wrong first. */
+	if (!area->adopted && layout->size > area->layout.capacity &&
+	    !strcmp(layout->type, area->layout.type))
 		return hac_fail(
 			EPROTOTYPE,
 			"area '%s' is of %" PRIu64 " bytes on the primary, and mapped with a "

@@ -272,6 +272,50 @@ static void helpers_killed(void)
 	CHECK_OK(hac_close(killer.h));
 }
 
+struct shot {
+	pid_t pid;
+	long us;
+};
+
+static void *shoot(void *argument)
+{
+	const struct shot *shot = argument;
+
+	pause_us(shot->us);
+	kill(shot->pid, SIGKILL);
+	return NULL;
+}
+
+/* A helper that dies while it drains for the last time has a successor. */
+static void killed_while_closing(void)
+{
+	struct replicated r = { .level = RING, .ring_bytes = 1 << 20 };
+	unsigned long long random = 577215664901532ull;
+	const char *path = temp_path("closing");
+	int many = rounds(15);
+	uint64_t done = 0;
+
+	for (int i = 0; i < many; i++) {
+		hac *h = open_replicated(path, &r);
+		uint64_t *words = map_words(h, "words", WORDS);
+		struct shot shot = { helper_of(h), (long)(check_random(&random) % 12000) };
+		pthread_t thread;
+
+		CHECK_IS(words[0], done);
+		check_words(words);
+		for (int k = 0; k < 100; k++) {
+			CHECK_OK(hac_begin(h));
+			write_epoch(words, &random, 20);
+			CHECK_OK(hac_end(h, NULL, NULL));
+		}
+		done += 100;
+		CHECK(!pthread_create(&thread, NULL, shoot, &shot));
+		CHECK_OK(hac_close(h));
+		CHECK(!pthread_join(thread, NULL));
+	}
+	check_log(path);
+}
+
 /* The program of the helper is gone: it is tried a few times, and then said. */
 static void helper_gone_for_good(void)
 {
@@ -619,6 +663,7 @@ int main(void)
 	RUN(children);
 	RUN(descriptors);
 	RUN(helper_gone_for_good);
+	RUN(killed_while_closing);
 	RUN(helpers_killed);
 	RUN(applications_killed);
 	return 0;
