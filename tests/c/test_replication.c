@@ -212,26 +212,31 @@ struct killer {
 	unsigned long long random;
 };
 
-/* Mostly one that drains, but now and then one that is not ready yet: never five
- * of those in a row, for that is the end. */
+/* Mostly one that has drained for a while, but now and then one that may not be
+ * ready yet: never five of those in a row, for that is the end. */
 static void *kill_helpers(void *argument)
 {
 	struct killer *killer = argument;
-	uint64_t durable = 0;
 	int hasty = 0;
 
 	while (!atomic_load(&killer->stop)) {
-		struct hac_info info = info_of(killer->h);
+		pid_t pid = helper_of(killer->h);
+		uint64_t durable = info_of(killer->h).durable;
+		long us = (long)(check_random(&killer->random) % 15000);
 
-		if (info.durable == durable && (hasty == 2 || check_random(&killer->random) % 4)) {
-			pause_us(200);
-			continue;
+		if (hasty < 2 && !(check_random(&killer->random) % 4)) {
+			hasty++;
+		} else {
+			hasty = 0;
+			us += 15000;
+			while (!atomic_load(&killer->stop) && info_of(killer->h).durable == durable)
+				pause_us(200);
 		}
-		hasty = info.durable == durable ? hasty + 1 : 0;
-		pause_us((long)(check_random(&killer->random) % 15000));
-		if (!kill(helper_of(killer->h), SIGKILL))
+		pause_us(us);
+		if (!kill(pid, SIGKILL))
 			atomic_fetch_add(&killer->killed, 1);
-		durable = info_of(killer->h).durable;
+		while (!atomic_load(&killer->stop) && helper_of(killer->h) == pid)
+			pause_us(200);
 	}
 	return NULL;
 }
