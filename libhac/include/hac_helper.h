@@ -84,12 +84,16 @@ HAC_API HAC_MUST_CHECK int hac_keeper_place(hac_keeper *keeper, struct hac_place
  * on. `event` is an eventfd(2), or -1: it is counted up whenever a frame was
  * written and whenever one was synced; sinks may send what is written, since a
  * frame that follows is written only after the sync. The keeper's place() then
- * has moved. -errno: the keeper leads not.
+ * has moved. `flags`: 0, or HAC_KEEPER_PROMOTED: a standby takes over. Its
+ * generation is then the next multiple of 1 000 000, so that it outranks whatever
+ * the old primary, out of touch, has begun by being opened again.
+ * -errno: the keeper leads not.
  */
-HAC_API HAC_MUST_CHECK int hac_keeper_lead(hac_keeper *keeper, int event);
+#define HAC_KEEPER_PROMOTED 0x1u
+HAC_API HAC_MUST_CHECK int hac_keeper_lead(hac_keeper *keeper, int event, uint32_t flags);
 
-/* Begin a generation without leading: a backup is promoted whose image another
- * program will open. Frames of the old primary are refused from now on. */
+/* Begin a generation without leading, as if PROMOTED: a backup takes over whose
+ * image another program will open. Frames of the old primary are refused from now on. */
 HAC_API HAC_MUST_CHECK int hac_keeper_branch(hac_keeper *keeper);
 
 /* Backup `index` (< HAC_BACKUPS_MAX) has everything up to `epoch`, synced. Wakes

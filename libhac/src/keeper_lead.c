@@ -130,11 +130,24 @@ int keeper_resume(hac_keeper *keeper)
 
 /* ---------------------------------------------------------------- lead -- */
 
-static int begin_generation(hac_keeper *keeper)
+/* What being opened again counts up cannot come near it. */
+#define PROMOTION ((uint64_t)1000000)
+
+static struct record_generation next_generation(const hac_keeper *keeper, bool promoted)
+{
+	const struct recovery *recovery = &keeper->recovery;
+	const struct generation *newest = &recovery->generations[recovery->generations_count - 1];
+	uint64_t number = newest->number + 1;
+
+	if (promoted)
+		number = (newest->number / PROMOTION + 1) * PROMOTION;
+	return (struct record_generation){ number, newest->number, newest->tip };
+}
+
+static int begin_generation(hac_keeper *keeper, bool promoted)
 {
 	struct recovery *recovery = &keeper->recovery;
-	const struct generation *newest = &recovery->generations[recovery->generations_count - 1];
-	struct record_generation generation = { newest->number + 1, newest->number, newest->tip };
+	struct record_generation generation;
 	struct journal *journal = &keeper->store.journal;
 	struct drainer_lead *lead = &keeper->lead;
 	struct drainer_shared *shared = keeper->drainer.shared;
@@ -142,6 +155,7 @@ static int begin_generation(hac_keeper *keeper)
 
 	if (error)
 		return error;
+	generation = next_generation(keeper, promoted);
 	keeper_set_state(keeper, KEEPER_BROKEN);
 	journal_close(journal);
 	error = image_begin_generation(&keeper->store, recovery, &generation,
@@ -163,16 +177,13 @@ static int branch(hac_keeper *keeper)
 {
 	struct recovery *recovery = &keeper->recovery;
 	int error = keeper_settle(keeper, "begin a generation alone");
-	const struct generation *newest;
 	struct record_generation generation;
 
 	if (!error && keeper->survey.group)
 		error = keeper_cut_group(keeper);
 	if (error)
 		return error;
-	newest = &recovery->generations[recovery->generations_count - 1];
-	generation =
-		(struct record_generation){ newest->number + 1, newest->number, newest->tip };
+	generation = next_generation(keeper, true);
 	keeper_set_state(keeper, KEEPER_BROKEN);
 	journal_close(&keeper->store.journal);
 	error = image_begin_generation(&keeper->store, recovery, &generation,
@@ -222,7 +233,7 @@ static int start_leading(hac_keeper *keeper, int event)
 	return 0;
 }
 
-static int lead(hac_keeper *keeper, int event)
+static int lead(hac_keeper *keeper, int event, bool promoted)
 {
 	struct drainer_shared *shared = keeper->drainer.shared;
 	int failed = shared ? atomic_load(&shared->error) : 0, error;
@@ -236,20 +247,23 @@ static int lead(hac_keeper *keeper, int event)
 	if (keeper->state != KEEPER_RESUMES) {
 		error = keeper_settle(keeper, "begin to lead");
 		if (!error)
-			error = begin_generation(keeper);
+			error = begin_generation(keeper, promoted);
 		if (error)
 			return error;
 	}
 	return start_leading(keeper, event);
 }
 
-int hac_keeper_lead(hac_keeper *keeper, int event)
+int hac_keeper_lead(hac_keeper *keeper, int event, uint32_t flags)
 {
 	int error = keeper_enter(keeper);
 
 	if (error)
 		return error;
-	error = lead(keeper, event);
+	if (flags & ~HAC_KEEPER_PROMOTED)
+		error = hac_fail(EINVAL, "unknown flags 0x%x for leading", flags);
+	else
+		error = lead(keeper, event, flags & HAC_KEEPER_PROMOTED);
 	keeper_leave(keeper);
 	return error;
 }
@@ -269,7 +283,7 @@ void keeper_stop_leading(hac_keeper *keeper)
 static int drain(hac_keeper *keeper)
 {
 	struct drainer_shared *shared = keeper->drainer.shared;
-	int error = keeper->state == KEEPER_RESUMES ? lead(keeper, -1) : 0;
+	int error = keeper->state == KEEPER_RESUMES ? lead(keeper, -1, false) : 0;
 
 	if (error)
 		return error;

@@ -109,8 +109,8 @@ class Keeper:
         uuid = _ffi.string(place.uuid).decode("ascii", "replace")
         return Place(uuid, *(int(getattr(place, name)) for name in Place._fields[1:]))
 
-    def lead(self, event: int) -> None:
-        _check(_lib.hac_keeper_lead(self._open, event))
+    def lead(self, event: int, *, promoted: bool = False) -> None:
+        _check(_lib.hac_keeper_lead(self._open, event, 1 if promoted else 0))
 
     def branch(self) -> None:
         _check(_lib.hac_keeper_branch(self._open))

@@ -141,13 +141,13 @@ class Node:
 
     # -- leading ---------------------------------------------------------------
 
-    async def begin(self) -> None:
+    async def begin(self, *, promoted: bool = False) -> None:
         """Begin a generation (or resume one) and drain the ring. Nobody is told yet."""
         self.leading = True
         try:
             if self.link is not None:
                 await self.link.claim()
-            await self.change(self.keeper.lead, self._event)
+            await self.change(lambda: self.keeper.lead(self._event, promoted=promoted))
             self.place = await self.question(self.keeper.place)
         except BaseException:
             self.leading = False
@@ -258,7 +258,7 @@ class Node:
                     self.set_state(State.PRIMARY, why=why)
                     self.hand_over()
                     return
-                await self.begin()
+                await self.begin(promoted=True)
                 await self.remember(led=self.place.generation)
             except BaseException:
                 self.leading = False

@@ -86,7 +86,7 @@ static void say_place(uint32_t kind)
 
 static void lead(void)
 {
-	int error = hac_keeper_lead(keeper, event);
+	int error = hac_keeper_lead(keeper, event, 0);
 
 	if (error)
 		fail(error);

@@ -52,7 +52,7 @@ static void options(void)
 	keeper = open_keeper(path, HAC_KEEPER_CREATE, -1);
 	CHECK_IS(hac_keeper_open(path, &o, &second), -EUSERS);
 	CHECK_IS(hac_keeper_place(keeper, &place), -EINVAL);
-	CHECK_IS(hac_keeper_lead(keeper, -1), -EPROTO);
+	CHECK_IS(hac_keeper_lead(keeper, -1, 0), -EPROTO);
 	CHECK_IS(hac_keeper_drain(keeper), -EPROTO);
 	CHECK_IS(hac_keeper_acknowledge(keeper, 0, 1), -EPROTO);
 	CHECK_IS(hac_keeper_fence(keeper, 2, NULL), -EPROTO);
@@ -83,8 +83,8 @@ static void leads(void)
 	keeper = open_keeper(path, HAC_KEEPER_CREATE, ring.fd);
 	attach_producer(&producer, ring.fd);
 	CHECK_IS(place_of(keeper).generation, 0);
-	CHECK_OK(hac_keeper_lead(keeper, event));
-	CHECK_IS(hac_keeper_lead(keeper, event), -EPROTO);
+	CHECK_OK(hac_keeper_lead(keeper, event, 0));
+	CHECK_IS(hac_keeper_lead(keeper, event, 0), -EPROTO);
 	CHECK_IS(hac_keeper_append(keeper, path, 200), -EPROTO);
 	CHECK_IS(place_of(keeper).generation, 1);
 	for (uint64_t epoch = 1; epoch <= 200; epoch++) {
@@ -125,7 +125,7 @@ static void hands_over(void)
 	uint64_t epoch = 0;
 
 	attach_producer(&producer, ring.fd);
-	CHECK_OK(hac_keeper_lead(keeper, -1));
+	CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 	for (int i = 0; i < 20; i++) {
 		for (int j = 0; j < 5; j++)
 			CHECK_OK(produce(&producer, ++epoch));
@@ -136,7 +136,7 @@ static void hands_over(void)
 		keeper = open_keeper(path, HAC_KEEPER_RESUME, ring.fd);
 		if (i % 3 == 0)
 			CHECK_OK(await_durable(&producer, producer.shared->durable));
-		CHECK_OK(hac_keeper_lead(keeper, -1));
+		CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 		if (i % 4 == 0)
 			CHECK_OK(hac_keeper_compact(keeper));
 	}
@@ -165,7 +165,7 @@ static void fences(void)
 	void *result;
 
 	attach_producer(&producer, ring.fd);
-	CHECK_OK(hac_keeper_lead(keeper, -1));
+	CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 	CHECK_OK(produce(&producer, 1));
 	CHECK_OK(await_durable(&producer, 1));
 	CHECK(!pthread_create(&waiter, NULL, wait_long, &producer));
@@ -177,7 +177,7 @@ static void fences(void)
 	      strstr(producer.shared->detail, "promoted there"));
 	CHECK_IS(hac_keeper_compact(keeper), -ECANCELED);
 	CHECK_IS(hac_keeper_drain(keeper), -ESTALE);
-	CHECK_IS(hac_keeper_lead(keeper, -1), -ESTALE);
+	CHECK_IS(hac_keeper_lead(keeper, -1, 0), -ESTALE);
 	/* It may follow now. */
 	CHECK_IS(hac_keeper_append(keeper, path, 200), -EBADMSG);
 	CHECK_OK(hac_keeper_compact(keeper));
@@ -234,7 +234,7 @@ static void many_threads(void)
 
 	party.keeper = open_keeper(path, HAC_KEEPER_CREATE, ring.fd);
 	attach_producer(&party.producer, ring.fd);
-	CHECK_OK(hac_keeper_lead(party.keeper, -1));
+	CHECK_OK(hac_keeper_lead(party.keeper, -1, 0));
 	CHECK(!pthread_create(&threads[0], NULL, compact_often, &party));
 	CHECK(!pthread_create(&threads[1], NULL, compact_often, &party));
 	CHECK(!pthread_create(&threads[2], NULL, look_often, &party));
@@ -276,7 +276,7 @@ static pid_t child_that_drains(const char *path, int hold_ms, bool drains)
 		hac_keeper *keeper = open_keeper(path, HAC_KEEPER_CREATE, ring.fd);
 
 		attach_producer(&producer, ring.fd);
-		CHECK_OK(hac_keeper_lead(keeper, -1));
+		CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 		real_fdatasync = image_io.fdatasync;
 		image_io.fdatasync = slow_fdatasync;
 		for (uint64_t epoch = 1; epoch <= 3; epoch++)
@@ -376,7 +376,7 @@ static void no_room(void)
 	real_fallocate = image_io.fallocate;
 	image_io.fallocate = full_fallocate;
 	attach_producer(&producer, ring.fd);
-	CHECK_OK(hac_keeper_lead(keeper, -1));
+	CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 	for (; epoch < 10; epoch++)
 		CHECK_OK(produce(&producer, epoch + 1));
 	full = true;

@@ -180,7 +180,7 @@ static void run_keeper(const struct plan *plan, bool resume, int operations, int
 		arm(operations, mode);
 	keeper =
 		open_keeper(plan->path, resume ? HAC_KEEPER_RESUME : HAC_KEEPER_CREATE, plan->ring);
-	CHECK_OK(hac_keeper_lead(keeper, -1));
+	CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 	CHECK(write(led, &byte, 1) == 1);
 	while (plan->compacts && !drains) {
 		rest(500);

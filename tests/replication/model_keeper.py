@@ -161,14 +161,19 @@ class Keeper:
                 self._segment, self._offset, 0, 0, self._epoch, self._segment, self._offset, 0,
             )  # fmt: skip
 
+    def _following(self, promoted: bool) -> int:
+        term = 1_000_000
+        number: int = self._generation
+        return (number // term + 1) * term if promoted else number + 1
+
     def branch(self) -> None:
         with self._mutex:
-            self._next(self._generation + 1, 0, b"")
+            self._next(self._following(True), 0, b"")
 
-    def lead(self, event: int) -> None:
+    def lead(self, event: int, *, promoted: bool = False) -> None:
         with self._mutex:
             if not self._flags & RESUME:
-                self._next(self._generation + 1, 0, b"")
+                self._next(self._following(promoted), 0, b"")
             self._leads, self._event = True, event
         threading.Thread(target=self._drain, daemon=True).start()
 
