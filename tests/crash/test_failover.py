@@ -114,6 +114,13 @@ def state_of(image: Path) -> int:
         return n
 
 
+def generation_of(image: Path) -> int:
+    if not (image / "layout").exists():
+        return 0
+    with pyhac.open(image, readonly=True) as ctx:
+        return ctx.generation
+
+
 # -- who is killed ----------------------------------------------------------------
 
 
@@ -126,6 +133,7 @@ class Primary:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log
         )
         self.acknowledged = -1
+        self.found = -1  # what its own image held: no backup need have it
         self.helper = 0
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -134,6 +142,8 @@ class Primary:
         assert self.process.stdout
         while len(line := self.process.stdout.read(16)) == 16:
             self.acknowledged, self.helper = struct.unpack("<QQ", line)
+            if self.found < 0:
+                self.found = self.acknowledged
 
     def until(self, number: int, backup: "Backup | None" = None) -> bool:
         """It has acknowledged so much; False if it ended before."""
@@ -272,12 +282,14 @@ class Pair:
         if level != "ring" or kind in ("app", "backup"):
             assert own >= acknowledged, f"{level}, {kind}: {acknowledged} acknowledged, {own} left"
         held = state_of(self.other.image) if (self.other.image / "layout").exists() else 0
-        if level == "backup":
+        if level == "backup" and acknowledged > primary.found:
             assert held >= acknowledged, f"{kind}: {acknowledged} acknowledged, backup has {held}"
         return held
 
     def fail_over(self, backup: Backup, kind: str, held: int) -> None:
-        if not (self.other.image / "layout").exists():
+        # To promote a backup that has not even heard of the newest generation makes two
+        # histories of which neither outranks the other: people have to decide then.
+        if generation_of(self.other.image) < generation_of(self.writer.image):
             backup.end()
             return
         if "backup" in kind.split() and "app" in kind.split():
