@@ -8,6 +8,7 @@ compares, and goes on from there or sends a base.
 
 import asyncio
 import errno
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from .status import view_of
 if TYPE_CHECKING:
     from .node import Node
 
+BATCH_SECONDS = 0.002
 BACKLOG_BYTES = 8 << 20
 """So much may wait for the disk; then nothing is read from the network."""
 
@@ -254,19 +256,29 @@ class Following:
     async def _append(self) -> None:
         node = self._node
 
-        def append(frame: bytes) -> Place:
-            node.keeper.append(frame)
-            return node.keeper.place()
+        def append(frames: deque[bytes]) -> tuple[Place, int, KeeperError | None]:
+            """As many as come in a moment, for crossing threads costs more than a frame
+            that is synced quickly; but whoever waits for one is not to wait for long."""
+            size, end, failure = 0, time.monotonic() + BATCH_SECONDS, None
+            try:
+                while frames:
+                    node.keeper.append(frames[0])
+                    size += len(frames.popleft())
+                    if time.monotonic() > end:
+                        break
+            except KeeperError as refused:
+                failure = refused
+            return node.keeper.place(), size, failure
 
         while True:
             while not self._frames:
                 self._more.clear()
                 await self._more.wait()
-            frame = self._frames.popleft()
-            node.place = place = await node.change(append, frame)
-            self._waiting -= len(frame)
+            place, size, failure = await node.change(append, self._frames)
+            node.place = place
+            self._waiting -= size
             self._less.set()
-            self._appended += len(frame)
+            self._appended += size
             self._channel.put(
                 Kind.ACK,
                 {
@@ -276,6 +288,8 @@ class Following:
                     "bytes": self._appended,
                 },
             )
+            if failure is not None:
+                raise failure
 
     async def _heartbeats(self) -> None:
         while True:

@@ -86,8 +86,6 @@ class Node:
         self._changes = ThreadPoolExecutor(1, "keeper")
         self._questions = ThreadPoolExecutor(2, "question")
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._refreshing: asyncio.Task[None] | None = None
-        self._stale = False
         self._kept: set[asyncio.Task[None]] = set()
 
     # -- the keeper ------------------------------------------------------------
@@ -178,27 +176,20 @@ class Node:
             sink.start()
 
     def _on_event(self) -> None:
+        """A frame was written, or synced."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._event)
-        self._stale = True
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh())
-
-    async def _refresh(self) -> None:
-        """Ask for the place; events that come meanwhile are one more question."""
-        while self._stale:
-            self._stale = False
-            try:
-                place = await self.question(self.keeper.place)
-            except KeeperError as failure:
-                self.log("place", error=str(failure))
-                return
-            self.journal_bytes += bytes_between(
-                self.options.image, written(self.place), written(place)
-            )
-            self.place = place
-            self.ages.note(time.monotonic(), place.epoch)
-            self.moved.notify()
+        try:
+            # In this thread: it takes no lock that is held for long, and another
+            # thread would cost many times as much, for each frame.
+            place = self.keeper.place()
+        except KeeperError as failure:
+            self.log("place", error=str(failure))
+            return
+        self.journal_bytes += bytes_between(self.options.image, written(self.place), written(place))
+        self.place = place
+        self.ages.note(time.monotonic(), place.epoch)
+        self.moved.notify()
 
     async def compact(self) -> None:
         """Write a new base. No sink opens files meanwhile."""

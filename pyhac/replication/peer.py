@@ -156,7 +156,7 @@ class PeerSink(Sink):
             body = await self._send_base(channel)
             # These are our own files: only where they end can be another place.
             start = (await node.question(locate, image, node.place, number(body, "sequence")))[0]
-        await self._acknowledge(body)
+        self._acknowledge(body)
         self._sent, self._stream, self._stream_acknowledged = start, 0, 0
         await channel.send(Kind.JOURNAL, {"sequence": number(body, "sequence")})
         return start
@@ -253,9 +253,9 @@ class PeerSink(Sink):
                         del self._beats[older]
             else:
                 self._stream_acknowledged = min(number(body, "bytes"), self._stream)
-                await self._acknowledge(body)
+                self._acknowledge(body)
 
-    async def _acknowledge(self, body: Body) -> None:
+    def _acknowledge(self, body: Body) -> None:
         node = self._node
         position = Acknowledged(
             number(body, "generation"), number(body, "sequence"), number(body, "epoch")
@@ -263,7 +263,8 @@ class PeerSink(Sink):
         place = node.place
         if position.sequence > place.sequence or position.epoch > place.last_epoch:
             raise ProtocolError(f"it acknowledges what it was not sent: {position}")
-        await node.question(node.keeper.acknowledge, self._index, position.epoch)
+        # In this thread: it takes no lock.
+        node.keeper.acknowledge(self._index, position.epoch)
         self._position = position
 
     async def _heartbeats(self, channel: Channel) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.replication.nodes import free_port
+from tests.replication.proxy import Proxy
 
 PROGRAM = Path(__file__).with_name("real_context.py")
 ROUNDS = int(os.environ.get("HAC_CRASH_ROUNDS", "30")) // 3 or 1
@@ -248,3 +249,67 @@ def test_kills_of_the_whole_primary(programs: tuple[Program, Program], seed: int
         assert safe <= value <= safe + 500
     a.state("safe 1")
     assert b.state("advance")[1] == value
+
+
+def test_a_promoted_backup_hands_its_image_to_a_command(
+    programs: tuple[Program, Program], tmp_path: Path
+) -> None:
+    a, b = programs
+    command = f"{sys.executable} -m pyhac.commands check $HAC_IMAGE > {tmp_path}/check; exit 5"
+    serve = subprocess.Popen(
+        [
+            sys.executable, "-m", "pyhac.commands", "backup", "serve", "--image", str(b.image),
+            "--listen", f"127.0.0.1:{b.port}", "--on-promote", command,
+        ],
+        stderr=b.log.open("w"),
+    )  # fmt: skip
+    a.start("primary")
+    assert a.answer() == "ok"
+    a.state("write 30")
+    epoch, _ = a.state("safe 1")
+    promote = [sys.executable, "-m", "pyhac.commands", "backup", "promote"]
+    subprocess.run([*promote, f"127.0.0.1:{b.port}"], check=True, timeout=30)
+    assert serve.wait(30) == 5
+    found = (tmp_path / "check").read_text()
+    assert "sound" in found
+    assert f"epoch       {epoch} " in found
+    assert "no process" in found
+    # The image, opened by a program.
+    b.start("primary")
+    assert b.answer() == "ok"
+    assert b.state("write 1")[1] == 31
+
+
+def test_damage_on_the_way(programs: tuple[Program, Program]) -> None:
+    """Flipped, lost and repeated bytes: libhac refuses what came of it."""
+    a, b = programs
+    proxy = Proxy(b.port)
+    a.peer = proxy.port
+    dice = random.Random(9)
+
+    def damage(data: bytes) -> bytes | None:
+        at = dice.randrange(len(data))
+        match dice.randrange(80):
+            case 0:
+                return data[:at] + bytes([data[at] ^ (1 << dice.randrange(8))]) + data[at + 1 :]
+            case 1:
+                return data[:at]
+            case 2:
+                return data + data[at:]
+            case 3:
+                return None
+        return data
+
+    proxy.damage = damage
+    b.start("standby")
+    a.start("primary")
+    assert a.answer() == "ok"
+    for _ in range(150):
+        a.state("write 5")
+        time.sleep(0.02)
+    proxy.damage = lambda data: data
+    assert a.state("safe 1")[1] == 750
+    assert b.answer() == "ok"
+    assert b.state("advance")[1] == 750
+    events = b.log.read_text()
+    assert sum(events.count(f'"{event}"') for event in ("dropped", "refuses", "lost")) > 3
