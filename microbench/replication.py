@@ -31,11 +31,14 @@ class Load:
     bytes: int
     transactions: int
     mode: str = "stream"
+    rate: int = 0  # a second, at most; 0: as fast as it goes
 
 
 LOADS = (
     Load("small transactions, 8 bytes", 8, 1_500_000),
+    Load("small transactions at 200 000 a second", 8, 1_000_000, rate=200_000),
     Load("page-sized transactions, 4096 bytes", 4096, 200_000),
+    Load("page-sized transactions at 150 MB a second", 4096, 180_000, rate=36_621),
     Load("one acknowledged transaction after the other, 8 bytes", 8, 1_500, "single"),
 )
 
@@ -103,7 +106,7 @@ def _stream(load: Load, share: float) -> Stream:
     with backup() as (folder, arguments):
         words = program(load.mode, load.bytes, folder / "image.hac", arguments)
         at = words.index("--")
-        words[at:at] = ["--transactions", str(transactions)]
+        words[at:at] = ["--transactions", str(transactions), "--rate", str(load.rate)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ProgramFailed(f"{load.what}: {done.stderr.strip()[-500:]}")

@@ -13,9 +13,9 @@
  *			and not counted
  * These speak the protocol of serve.h.
  *
- *	--mode stream --transactions N
- * ends N transactions at level RING and waits until a backup has the last. Prints
- * one line: nanoseconds, bytes of deltas, and the 50th and 99th percentile of the
+ *	--mode stream --transactions N [--rate R]
+ * ends N transactions at level RING, as fast as it goes or at most R a second, and
+ * waits until a backup has the last. Prints one line: nanoseconds, bytes of deltas, and the 50th and 99th percentile of the
  * time from the end of a transaction to the backup's acknowledgement.
  *
  *	--mode single --transactions N
@@ -35,7 +35,6 @@
 #include <string.h>
 
 #define AREA ((size_t)64 << 10)
-#define RING ((size_t)64 << 20)
 #define SAMPLES (1u << 16)
 
 static struct hac_replication replication = { .size = sizeof(replication), .role = HAC_PRIMARY };
@@ -43,13 +42,13 @@ static struct hac_options context_options = {
 	.size = sizeof(context_options),
 	.engine = "compare",
 	.level = { .kind = HAC_LEVEL_RING },
-	.ring_bytes = RING,
 };
 static const struct hac_level backup = { HAC_LEVEL_BACKUP, 1 };
 static const struct hac_level journal = { HAC_LEVEL_JOURNAL, 0 };
 static hac *context;
 static unsigned char *area, *copies;
-static size_t bytes = 8;
+static size_t bytes = 8, ring = (size_t)256 << 10; /* the default */
+static uint64_t rate; /* transactions a second; 0: as fast as it goes */
 static uint64_t txn, last_epoch;
 
 static void must(int result, const char *call)
@@ -85,7 +84,7 @@ static void run_memcpy(uint64_t transactions, struct tally *tally)
 
 	for (uint64_t i = 0; i < transactions; i++) {
 		memcpy(copies + at, change(), bytes);
-		at = (at + bytes) % (RING - AREA);
+		at = (at + bytes) % (ring - bytes);
 	}
 	tally->ns = serve_now() - start;
 	/* Without the changing, which every mode does. */
@@ -98,7 +97,7 @@ static void run_memcpy(uint64_t transactions, struct tally *tally)
 
 static void run_bursts(uint64_t transactions, struct tally *tally)
 {
-	uint64_t burst = RING / 4 / (bytes + 256);
+	uint64_t burst = ring / 2 / (bytes + 256);
 
 	while (transactions) {
 		uint64_t n = transactions < burst ? transactions : burst, start = serve_now();
@@ -160,17 +159,35 @@ static void sample_now_and_then(uint64_t now)
 	atomic_store(&sampled, n + 1);
 }
 
+/* The i-th transaction is due: they come in bursts of a millisecond. */
+static void pace(uint64_t i, uint64_t start)
+{
+	uint64_t burst = rate / 1000 ? rate / 1000 : 1, due, now;
+
+	if (!rate || i % burst)
+		return;
+	due = start + i * 1000000000u / rate;
+	now = serve_now();
+	if (now < due)
+		nanosleep(&(struct timespec){ .tv_nsec = (long)(due - now) }, NULL);
+}
+
 static void stream(uint64_t transactions, bool single)
 {
-	uint64_t start = serve_now(), ns;
+	uint64_t start, ns;
 	pthread_t thread;
 	uint32_t n;
+
+	/* The backup has the base, and follows. */
+	must(hac_wait(context, last_epoch, &backup, -1), "hac_wait");
+	start = serve_now();
 
 	if (pthread_create(&thread, NULL, measure_lag, NULL))
 		errx(1, "cannot start a thread");
 	for (uint64_t i = 0; i < transactions; i++) {
 		uint64_t before = single ? serve_now() : 0;
 
+		pace(i, start);
 		transact();
 		if (single) {
 			must(hac_wait(context, last_epoch, &backup, -1), "hac_wait");
@@ -196,7 +213,7 @@ static void stream(uint64_t transactions, bool single)
 static void usage(void)
 {
 	fputs("usage: replication_bench --mode memcpy|none|ring|stream|single [--bytes N]\n"
-	      "         [--transactions N] [--image PATH] [--flush-ms N]\n"
+	      "         [--transactions N] [--rate R] [--ring N] [--image PATH] [--flush-ms N]\n"
 	      "         [-- HELPER ... [-- ARGUMENT ...]]\n"
 	      "see the head of microbench/replication_bench.c\n",
 	      stderr);
@@ -222,6 +239,8 @@ int main(int argc, char **argv)
 		{ "bytes", required_argument, NULL, 'b' },
 		{ "transactions", required_argument, NULL, 't' },
 		{ "image", required_argument, NULL, 'i' },
+		{ "ring", required_argument, NULL, 'g' },
+		{ "rate", required_argument, NULL, 'r' },
 		{ "flush-ms", required_argument, NULL, 'f' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -239,6 +258,10 @@ int main(int argc, char **argv)
 			transactions = strtoull(optarg, NULL, 0);
 		else if (option == 'i')
 			image = optarg;
+		else if (option == 'g')
+			ring = context_options.ring_bytes = strtoull(optarg, NULL, 0);
+		else if (option == 'r')
+			rate = strtoull(optarg, NULL, 0);
 		else if (option == 'f')
 			context_options.flush_ms = atoi(optarg);
 		else
@@ -250,10 +273,10 @@ int main(int argc, char **argv)
 		parse_helper(argv + optind);
 	if (!strcmp(mode, "memcpy")) {
 		area = calloc(1, AREA);
-		copies = malloc(RING);
+		copies = malloc(ring);
 		if (!area || !copies)
 			errx(1, "no memory");
-		memset(copies, 1, RING);
+		memset(copies, 1, ring);
 		serve(run_memcpy);
 		return 0;
 	}
