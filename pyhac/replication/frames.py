@@ -85,6 +85,27 @@ def _first_sequences(image: str, place: Place) -> list[tuple[int, int]]:
     return found
 
 
+def whole(image: str, place: Place) -> Place:
+    """The place where the last whole transaction ends. Parts of a larger one may follow
+    it, which whoever opens the image would cut off. Raises Gone."""
+    for segment in range(place.segment, place.first_segment - 1, -1):
+        fd = os.open(segment_path(image, segment), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            offset = 0
+            limit = place.offset if segment == place.segment else os.fstat(fd).st_size
+            while offset < limit:
+                header = _header(fd, offset)
+                if header.last_epoch > place.epoch:
+                    place = place._replace(segment=segment, offset=offset, sequence=header.sequence)
+                    break
+                offset += header.size
+            if offset:
+                return place
+        finally:
+            os.close(fd)
+    return place
+
+
 def locate(image: str, place: Place, sequence: int) -> tuple[Position, str]:
     """Where the frame of this number begins or will begin, and the check of the one
     before it ("": the journal does not hold that). Raises Gone."""

@@ -144,7 +144,7 @@ class Node:
         self.leading = True
         try:
             if self.link is not None:
-                await self.link.claim()
+                await self.link.claim(promoted=promoted)
             await self.change(lambda: self.keeper.lead(self._event, promoted=promoted))
             self.place = await self.question(self.keeper.place)
         except BaseException:

@@ -9,7 +9,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING
 
-from .frames import Gone
+from .frames import Gone, whole
 
 if TYPE_CHECKING:
     from ._keeper import Place
@@ -34,7 +34,10 @@ class Outgoing:
     def of(node: "Node") -> "Outgoing":
         """Blocks. Raises Gone if the files do not stand still for a moment."""
         for _ in range(_TRIES):
-            place = node.keeper.place()
+            try:
+                place = whole(node.options.image, node.keeper.place())
+            except FileNotFoundError:
+                continue
             outgoing = Outgoing(place)
             try:
                 outgoing._add(node.options.image, "layout")

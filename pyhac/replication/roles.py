@@ -153,3 +153,8 @@ def judge_claim(own: View, claimant: View, leave: Leave, now: float) -> str:
     if not leave.give(claimant.instance, now):
         return f"{own.name} has given leave to another one"
     return ""
+
+
+def next_generation(newest: int, *, promoted: bool) -> int:
+    """What lead() will begin; see HAC_KEEPER_PROMOTED in hac_helper.h."""
+    return (newest // 1_000_000 + 1) * 1_000_000 if promoted else newest + 1

@@ -21,7 +21,7 @@ from pyhac.errors import Fenced, ImageDamaged
 from ._keeper import KeeperError, Place
 from .frames import Gone, last_check, locate
 from .jetstream import Diverged, Stream, StreamAhead, StreamError, StreamGap
-from .roles import Role, State
+from .roles import Role, State, next_generation
 from .stream_lease import TTL_S, Lease
 from .stream_reader import Reader, StreamFrame, read_base
 from .stream_sink import StreamSink
@@ -147,13 +147,16 @@ class StreamLink:
 
     # -- leading ---------------------------------------------------------------
 
-    async def claim(self) -> None:
+    async def claim(self, *, promoted: bool = False) -> None:
         """Take what the stream has, and become its owner. KeeperError: ESTALE."""
         node, stream = self.node, self.stream
         assert stream is not None
         while True:
             try:
-                self.writer = await self._claim(node.place.generation + (not self._resuming))
+                generation = node.place.generation
+                if not self._resuming:
+                    generation = next_generation(generation, promoted=promoted)
+                self.writer = await self._claim(generation)
                 node.log("claimed", stream=stream.name, generation=self.writer.generation)
                 return
             except StreamAhead as failure:

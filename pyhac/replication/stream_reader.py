@@ -304,6 +304,7 @@ async def read_base(stream: Stream, base: Base, directory: Path) -> None:
                 raise ImageDamaged(
                     f"stream {stream.name}: the base at {base.begin} is damaged: {asdict(base)}"
                 )
+            file.flush()
             await asyncio.to_thread(_split, file.fileno(), base, directory)
     finally:
         await messages.aclose()  # type: ignore[attr-defined]
@@ -317,6 +318,8 @@ def _split(spool: int, base: Base, directory: Path) -> None:
             end = offset + size
             while offset < end:
                 data = os.pread(spool, min(1 << 20, end - offset), offset)
+                if not data:
+                    raise ImageDamaged(f"a base is shorter than its file {name} says")
                 offset += file.write(data)
             file.flush()
             os.fsync(file.fileno())

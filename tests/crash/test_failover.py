@@ -251,6 +251,7 @@ class Pair:
             primary.kill()
             primary.end()
             until_gone(primary.helper)
+        self.settle(backup)
         acknowledged, held = primary.acknowledged, self.look(level, kind, primary)
         if chance.random() < 0.3:
             self.fail_over(backup, kind, held)
@@ -286,13 +287,33 @@ class Pair:
             assert held >= acknowledged, f"{kind}: {acknowledged} acknowledged, backup has {held}"
         return held
 
+    def settle(self, backup: Backup) -> None:
+        """A backup that was killed while a base took its image's place finishes that when
+        it is started again; until then nobody can read it."""
+        if not (self.other.image / "layout").exists():
+            return
+        try:
+            state_of(self.other.image)
+        except BlockingIOError:
+            if backup.process is not None and backup.process.poll() is None:
+                backup.kill()
+            backup.start()
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end:
+                try:
+                    state_of(self.other.image)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.01)
+            backup.kill()
+
     def fail_over(self, backup: Backup, kind: str, held: int) -> None:
         # To promote a backup that has not even heard of the newest generation makes two
         # histories of which neither outranks the other: people have to decide then.
         if generation_of(self.other.image) < generation_of(self.writer.image):
             backup.end()
             return
-        if "backup" in kind.split() and "app" in kind.split():
+        if backup.process is None or backup.process.poll() is not None:
             backup.start()
         backup.promote()
         backup.end()

@@ -15,6 +15,8 @@ import time
 import uuid
 from typing import NamedTuple
 
+from pyhac.replication.roles import next_generation
+
 BACKUPS_MAX = 16
 FRAME_HEAD = 128
 CREATE, RESUME = 1, 2
@@ -161,19 +163,14 @@ class Keeper:
                 self._segment, self._offset, 0, 0, self._epoch, self._segment, self._offset, 0,
             )  # fmt: skip
 
-    def _following(self, promoted: bool) -> int:
-        term = 1_000_000
-        number: int = self._generation
-        return (number // term + 1) * term if promoted else number + 1
-
     def branch(self) -> None:
         with self._mutex:
-            self._next(self._following(True), 0, b"")
+            self._next(next_generation(self._generation, promoted=True), 0, b"")
 
     def lead(self, event: int, *, promoted: bool = False) -> None:
         with self._mutex:
             if not self._flags & RESUME:
-                self._next(self._following(promoted), 0, b"")
+                self._next(next_generation(self._generation, promoted=promoted), 0, b"")
             self._leads, self._event = True, event
         threading.Thread(target=self._drain, daemon=True).start()
 
