@@ -30,6 +30,9 @@ from .settle import resume, settle, watch_lease
 if TYPE_CHECKING:
     from .metrics import Metrics
 
+HELLO_SECONDS = 5.0
+"""So long HELLO may be on its way."""
+
 
 def context_pid(control: int) -> int:
     """Who is at the other end: the process that made the socket, even if a shell or the
@@ -218,7 +221,11 @@ def serve(parsed: argparse.Namespace) -> int:
 
 
 async def _refuse(control: int, why: str) -> None:
-    await Control(control).failed(errno.EINVAL, why)
+    end = Control(control)
+    # What is not read when the socket is closed would take the answer with it.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(end.receive(), HELLO_SECONDS)
+    await end.failed(errno.EINVAL, why)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

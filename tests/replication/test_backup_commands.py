@@ -42,7 +42,7 @@ def test_a_backup_that_is_promoted_runs_its_command(machines: Make, tmp_path: Pa
     assert "generation" in out
     assert b.process is not None
     assert b.process.wait(10) == 7
-    assert told.read_text().split() == [str(b.image), "1", "5"]
+    assert told.read_text().split() == [str(b.image), "1000000", "5"]
 
 
 def test_a_backup_without_an_image_is_not_promoted(machines: Make) -> None:
