@@ -19,6 +19,9 @@ build: setup	## build the C library and programs and the Python package
 demo: setup	## run the flights example
 	$(PYTHON) examples/flights/demo.py
 
+demo-cluster: setup	## the same over a stream on three NATS servers, one of which is killed
+	$(PYTHON) examples/flights/demo.py --cluster
+
 test: setup	## run every test and a table of results
 	@$(PYTHON) scripts/run-parts
 
@@ -65,5 +68,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test test-c test-py test-sanitize test-harness test-crash test-cluster test-xen bench xen xen-deb bench-xen lint format clean
+.PHONY: help setup build demo demo-cluster test test-c test-py test-sanitize test-harness test-crash test-cluster test-xen bench xen xen-deb bench-xen lint format clean
 .NOTPARALLEL:

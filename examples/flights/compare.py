@@ -8,6 +8,8 @@ from typing import Any
 from replay import claim, open_image
 from table import FIGURES, GROUPS, UNKNOWN, Ints
 
+import pyhac
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -28,6 +30,15 @@ def expected(flights: Any, group: str) -> Any:
         cancelled=flights["dep_time"].isna(),
     )
     return table.groupby(group)[list(FIGURES)].sum().astype("int64")
+
+
+def epoch_of(image: Path) -> int:
+    """The last epoch that the image holds; 0 while it cannot be read."""
+    try:
+        with open_image(image, readonly=True) as ctx:
+            return ctx.epoch
+    except (OSError, pyhac.Error):
+        return 0
 
 
 def compare(image: Path, flights: Any, names: list[list[str]], sizes: Ints) -> list[Difference]:

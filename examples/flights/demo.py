@@ -14,10 +14,12 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compare import Difference, compare
+from cluster import Cluster
+from compare import Difference, compare, epoch_of
 from machines import Line, Machine, Worker
 from table import FIGURES, GROUPS, make_table, read_flights
 
@@ -35,6 +37,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         dest="standby",
         action="store_false",
         help="one machine only: after each kill it goes on from its own image",
+    )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="replicate by a stream on three NATS servers, one of which is killed, too",
     )
     parser.add_argument("--seed", type=int, help="of the points of the kills (random)")
     parser.add_argument("--image", type=Path, metavar="DIR", help="keep everything there")
@@ -74,8 +81,16 @@ class Screen:
         )
 
 
-def follow(worker: Worker, kill_at: int | None, screen: Screen) -> list[Line]:
-    """What the worker says, to its end or until it is killed behind a flight."""
+def follow(
+    worker: Worker,
+    kill_at: int | None,
+    screen: Screen,
+    *,
+    at: tuple[int, Callable[[], None]] | None = None,
+    until_opened: bool = False,
+) -> list[Line]:
+    """What the worker says: to its end, until it is killed behind a flight, or until it is
+    primary. ``at``: behind that flight, something happens."""
     seen: list[Line] = []
     for line in worker.lines():
         if line["event"] in ("standby", "fenced"):
@@ -86,7 +101,13 @@ def follow(worker: Worker, kill_at: int | None, screen: Screen) -> list[Line]:
                 f"generation {line['generation']}: the image is at epoch {line['epoch']}, "
                 f"flight {line['flight']:,}; engine {line['engine']} ({line['reason']})"
             )
+            if until_opened:
+                return seen
         screen.progress(line)
+        if at is not None and line["flight"] >= at[0]:
+            at[1]()
+            screen.say(f"SIGKILL for a server of the stream, behind flight {line['flight']:,}")
+            at = None
         if kill_at is not None and line["flight"] >= kill_at:
             time.sleep(random.random() * 0.02)  # somewhere between two reports
             worker.kill()
@@ -95,6 +116,15 @@ def follow(worker: Worker, kill_at: int | None, screen: Screen) -> list[Line]:
     if not seen or code or kill_at is not None:
         raise SystemExit(f"the worker ended too soon, with exit code {code}")
     return seen
+
+
+def wait_until_equal(a: Machine, b: Machine, seconds: float = 30) -> None:
+    """The standby's image has got as far as the primary's."""
+    end = time.monotonic() + seconds
+    while epoch_of(a.image) < epoch_of(b.image):
+        if time.monotonic() > end:
+            raise SystemExit(f"machine {a.name} does not catch up")
+        time.sleep(0.1)
 
 
 class Tally:
@@ -169,6 +199,34 @@ def replay_with_standby(
     return tally, why
 
 
+def replay_on_cluster(a: Machine, b: Machine, flights: int, screen: Screen) -> tuple[Tally, str]:
+    """Two machines and a stream on three servers: one of these dies, then the primary's
+    machine; the standby gets the lease, and goes on."""
+    tally = Tally()
+    with Cluster(a.image.parent.parent / "nats") as cluster:
+        for machine in (a, b):
+            machine.join_stream(cluster.address("flights"))
+        worker = a.start("primary")
+        standby = b.start("standby")
+        node_at, kill_at = points_of(2, flights)
+        seen = follow(worker, kill_at, screen, at=(node_at, lambda: cluster.kill(0)))
+        tally.add(seen, True, screen)
+        screen.say(f"machine {a.name} is gone; {b.name} waits for the lease")
+        ends = follow(standby, None, screen, until_opened=True)
+        returned = a.start("primary")
+        why = str(returned.wait_for("fenced", "opened").get("why", ""))
+        if not why:
+            returned.kill()
+            raise SystemExit(f"the old primary {a.name} came back and was not fenced")
+        returned.end()
+        screen.say(f"the old primary {a.name} comes back and is fenced: {why}")
+        rejoined = a.start("standby")
+        tally.add(ends + follow(standby, None, screen), False, screen)
+        wait_until_equal(a, b)
+        rejoined.stop()
+    return tally, why
+
+
 def show(result: dict[str, Any], differences: list[Difference], screen: Screen) -> None:
     screen.say(
         f"{result['transactions_per_second']:,} transactions/s, "
@@ -202,7 +260,11 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     screen.say(f"{len(flights):,} flights, {options.kills} kills to come")
     a = Machine("a", folder / "a", folder / "flights.npz", options.engine)
     images, fenced = [a.image], ""
-    if options.standby and points:
+    if options.cluster:
+        b = Machine("b", folder / "b", folder / "flights.npz", options.engine)
+        tally, fenced = replay_on_cluster(a, b, len(flights), screen)
+        images = [b.image, a.image]
+    elif options.standby and points:
         b = Machine("b", folder / "b", folder / "flights.npz", options.engine)
         a.join(b, folder / "keys")
         b.join(a, folder / "keys")

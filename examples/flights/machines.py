@@ -94,6 +94,10 @@ class Machine:
         self._network = ["--listen", self.address, "--peer", other.address]
         self._network += ["--tls", str(self.tls)]
 
+    def join_stream(self, address: str) -> None:
+        """Replicate by a stream; whoever has the lease is primary."""
+        self._network = ["--peer", address, "--lease", "1.5"]
+
     def start(self, role: str | None = None) -> Worker:
         words = ["--role", role, *self._network] if role else []
         return Worker([*self._command, *words], self._log)

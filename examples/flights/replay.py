@@ -97,6 +97,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--listen")
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--tls")
+    parser.add_argument("--lease")
     return parser.parse_args()
 
 
@@ -111,6 +112,7 @@ def main() -> int:
             "listen": options.listen,
             "peers": options.peer,
             "tls": options.tls,
+            "helper_arguments": ["--lease", options.lease] if options.lease else [],
         }
         level = pyhac.Level.BACKUP(1)
     try:

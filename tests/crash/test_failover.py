@@ -310,7 +310,8 @@ class Pair:
     def fail_over(self, backup: Backup, kind: str, held: int) -> None:
         # To promote a backup that has not even heard of the newest generation makes two
         # histories of which neither outranks the other: people have to decide then.
-        if generation_of(self.other.image) < generation_of(self.writer.image):
+        known = generation_of(self.other.image)
+        if not known or known < generation_of(self.writer.image):
             backup.end()
             return
         if backup.process is None or backup.process.poll() is not None:
