@@ -117,7 +117,7 @@ class StreamLink:
     async def _lead(self, why: str) -> None:
         node, loop = self.node, asyncio.get_running_loop()
         until = loop.time() + _PATIENCE_S
-        while self.lease is not None and not await self.lease.acquire():
+        while self.lease is not None and not await self._acquire(until):
             if loop.time() > until:
                 holder = await self.lease.who()
                 raise KeeperError(errno.ESTALE, f"{holder} has the lease: start as a standby")
@@ -129,6 +129,17 @@ class StreamLink:
                 await self.lease.release()
             raise
         node.preside(why)
+
+    async def _acquire(self, until: float) -> bool:
+        """Try once. A bucket that was made just now has no leader yet: that is no answer."""
+        assert self.lease is not None
+        try:
+            return await self.lease.acquire()
+        except (nats.errors.Error, OSError, TimeoutError) as failure:
+            if asyncio.get_running_loop().time() > until:
+                why = f"the lease cannot be had: {failure}"
+                raise KeeperError(errno.EHOSTUNREACH, why) from failure
+            return False
 
     async def _contend(self) -> None:
         """A standby that gets the lease becomes primary."""
