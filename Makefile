@@ -46,6 +46,7 @@ test-cluster: setup	## kill the leader of a three-node stream twenty times while
 test-xen: setup	## run the tests inside the patched Xen, under QEMU (15 minutes)
 	@$(PYTHON) scripts/run-parts xen
 
+bench: export HAC_BENCH = 1
 bench: setup	## run the benchmarks into build/bench.json
 	$(PYTHON) -m microbench bench --json $(HAC_BUILD)/bench.json
 
