@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pyhac
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
 
 ENGINES = {engine.name: engine for engine in pyhac.engines() if engine.name != "auto"}
 
@@ -79,3 +82,19 @@ def run() -> Runner:
         )
 
     return runner
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
+    """Three NATS servers, for all tests that want them."""
+    pytest.importorskip("nats", reason="there is no nats-py")
+    from tests.cluster.cluster import NODES, Cluster
+
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        for index in range(NODES):
+            made.start(index)
+        made.wait_ready()
+        yield made
+    finally:
+        made.stop()

@@ -8,7 +8,6 @@ be worked out.
 
 import os
 import random
-import shutil
 import signal
 import socket
 import struct
@@ -25,11 +24,10 @@ import pytest
 from numpy.typing import NDArray
 
 import pyhac
+from tests.crash.compiled import compiled
 
 ROUNDS = int(os.environ.get("HAC_CRASH_ROUNDS", "100"))
 SEED = int(os.environ.get("HAC_CRASH_SEED", "1"))
-HERE = Path(__file__).resolve().parent
-INCLUDE = HERE.parent.parent / "libhac" / "include"
 HELPER = [sys.executable, "-m", "pyhac.replication"]
 HAC = [sys.executable, "-m", "pyhac.commands"]
 WORDS, BULK = 8192, 16384
@@ -37,25 +35,10 @@ PATIENCE = 60.0
 FENCED = 3
 
 
-def library() -> Path:
-    """The libhac that pyhac has loaded."""
-    with open("/proc/self/maps") as maps:
-        paths = (line.split(maxsplit=5)[-1].strip() for line in maps if "libhac.so" in line)
-        return Path(next(paths))
-
-
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The primary, compiled against the library that pyhac uses."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    program = str(tmp_path_factory.mktemp("failover") / "failover_child")
-    source, found = str(HERE / "failover_child.c"), library()
-    command = [compiler, "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", f"-I{INCLUDE}"]
-    command += ["-o", program, source, str(found), f"-Wl,-rpath,{found.parent}"]
-    subprocess.run(command, check=True)
-    return program
+    return compiled("failover_child", tmp_path_factory.mktemp("failover"))
 
 
 def free_port() -> int:

@@ -17,32 +17,16 @@ from pathlib import Path
 import pytest
 
 import pyhac
+from tests.crash.compiled import compiled
 
 ROUNDS = int(os.environ.get("HAC_CRASH_ROUNDS", "100"))
 SEED = int(os.environ.get("HAC_CRASH_SEED", "1"))
-HERE = Path(__file__).resolve().parent
-INCLUDE = HERE.parent.parent / "libhac" / "include"
-
-
-def library() -> Path:
-    """The libhac that pyhac has loaded."""
-    with open("/proc/self/maps") as maps:
-        paths = (line.split(maxsplit=5)[-1].strip() for line in maps if "libhac.so" in line)
-        return Path(next(paths))
 
 
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The C program, compiled against the library that pyhac uses."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    program = str(tmp_path_factory.mktemp("crash") / "crash_child")
-    source, found = str(HERE / "crash_child.c"), library()
-    command = [compiler, "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", f"-I{INCLUDE}"]
-    command += ["-o", program, source, str(found), f"-Wl,-rpath,{found.parent}"]
-    subprocess.run(command, check=True)
-    return program
+    return compiled("crash_child", tmp_path_factory.mktemp("crash"))
 
 
 class Victim:

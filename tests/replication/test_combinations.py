@@ -5,7 +5,6 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,21 +103,6 @@ def test_journal_and_backup(
     address = f"127.0.0.1:{free_port()}"
     used = key if encrypted else None
     round_trip(tmp_path, address, ["--listen", address], codec, used, twin)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
-    pytest.importorskip("nats", reason="there is no nats-py")
-    from tests.cluster.cluster import NODES, Cluster
-
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        for index in range(NODES):
-            made.start(index)
-        made.wait_ready()
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.mark.parametrize("twin", [True, False], ids=["words", "pages"])
