@@ -23,7 +23,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#define RELOADS 20         /* of an image that is replaced meanwhile */
+#define RELOADS 100        /* of an image that is replaced meanwhile */
 #define PROMOTION_MS 10000 /* for the journal to get where it is said to be */
 #define PAUSE_NS 2000000
 
@@ -112,7 +112,8 @@ static int follow_journal(hac *h, struct tail_plan *plan)
 		    (!drainer_place(h->drainer, &segment, &offset, &resets) || resets != h->resets))
 			result = TAIL_LOST;
 		if (result == TAIL_LOST) {
-			reloads++;
+			/* A compaction may be under way; another one may follow at once. */
+			nanosleep(&(struct timespec){ .tv_nsec = reloads++ * 200000L }, NULL);
 			result = reload(h);
 			if (result)
 				return result;
