@@ -62,16 +62,19 @@ static bool clear_accessed(unsigned long addr)
 
 /*
  * All areas of a table lie below the same L2 entry: whoever clears its accessed
- * bit tells the others.
+ * bit tells the others. The table is the one that is there now: a new area does
+ * not know it yet, or knows an earlier one.
  */
 static void mark_accessed(struct hac_region *region)
 {
     struct hac_domain *hd = hac_of(region->area->domain);
+    mfn_t table = hac_read_table(&__linear_l2_table[
+                      l2_linear_offset(hac_region_base(region))]);
     struct hac_region *other;
 
     region->accessed = true;
     read_lock(&hd->tables_lock);
-    for_each_region ( other, hd, region->table )
+    for_each_region ( other, hd, table )
         other->accessed = true;
     read_unlock(&hd->tables_lock);
 }
@@ -118,9 +121,12 @@ static unsigned int cf_check scan_collect(struct hac_region *region,
 
     if ( !h->work )
         return slot;
-    if ( !h->peek )
+    if ( !h->peek && slot <= first )
     {
-        /* Before the first look: it may be set again at any time. */
+        /*
+         * Before the first look: it may be set again at any time. A call that
+         * goes on in the middle does not look at what lies before.
+         */
         region->accessed = false;
         smp_mb();
     }
