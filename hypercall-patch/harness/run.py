@@ -20,7 +20,11 @@ FLAGS = [
     *(f"-I{p}" for p in (HERE / "include", XEN / "arch/x86/include", XEN / "include")),
     f"-I{XEN / 'arch/x86/hac'}",
 ]
-TESTS = ("calls", "store")
+TESTS = {
+    "calls": ("test_calls.c",),
+    "store": ("test_store.c",),
+    "guest": ("fuzz_guest.c", "guest.c", "guest_memory.c"),
+}
 
 
 def zydis(compiler: str) -> list[str]:
@@ -51,7 +55,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for test in [options.test] if options.test else TESTS:
             program = f"{folder}/{test}"
-            own = [str(HERE / f"test_{test}.c"), str(HERE / "machine.c")]
+            own = [str(HERE / name) for name in (*TESTS[test], "machine.c")]
             start = time.monotonic()
             code = subprocess.run(
                 [compiler, *flags, *own, *sources, "-o", program, *libraries], check=False

@@ -138,16 +138,10 @@ struct hac_area *hac_area_get(unsigned int number)
     return NULL;
 }
 
-/*
- * The bits that a scan cleared go back into the tables; everything else may
- * stay as it is.
- */
+/* The bits that a scan cleared go back into the tables. */
 static bool restore_some(struct hac_area *area)
 {
     unsigned int i, work = HAC_XEN_CHUNK / REGION_PAGES;
-
-    if ( !area->handler->restore )
-        return true;
 
     for ( i = 0; i < area->regions_count; i++ )
     {
@@ -172,6 +166,41 @@ static bool restore_some(struct hac_area *area)
     return true;
 }
 
+/*
+ * A fork may be under way that has copied an entry before Xen opened its page.
+ * Nobody would close the page when the copy shows up: the area will be gone. So
+ * nothing that Xen has opened stays open, and from now on it opens nothing.
+ */
+static bool close_some(struct hac_area *area)
+{
+    unsigned int work = HAC_XEN_CHUNK;
+    bool through;
+
+    if ( area->cursor_call != HAC_XEN_unregister_area )
+    {
+        area->cursor_call = HAC_XEN_unregister_area;
+        area->cursor = 0;
+    }
+    (void)arch_fetch_and_add(&area->copies, 1);
+
+    for ( ; area->cursor < area->regions_count; area->cursor++ )
+    {
+        struct hac_region *region = &area->regions[area->cursor];
+        /* One that is not touched has to be locked, too: a CPU that opens a
+         * page may be about to say so. */
+        unsigned int cost = region->touched ? REGION_PAGES : 1;
+
+        if ( work < cost )
+            break;
+        work -= cost;
+        hac_close_open_pages(region);
+    }
+    through = area->cursor == area->regions_count;
+    flush_tlb_mask(area->domain->dirty_cpumask);
+
+    return through;
+}
+
 long hac_unregister(unsigned int number)
 {
     struct hac_area *area;
@@ -182,7 +211,7 @@ long hac_unregister(unsigned int number)
     if ( area )
     {
         rc = HAC_XEN_MORE;
-        if ( restore_some(area) )
+        if ( area->handler->restore ? restore_some(area) : close_some(area) )
         {
             rc = 0;
             area->dead = true;

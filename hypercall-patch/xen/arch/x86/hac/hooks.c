@@ -40,8 +40,10 @@ static bool is_write(const struct hac_region *region, l1_pgentry_t old,
 {
     unsigned int was = l1e_get_flags(old), is = l1e_get_flags(new);
 
+    /* Of absent ones: swapped contents that mremap() brings, or munmap() drops. */
     if ( !(was & is & _PAGE_PRESENT) )
-        return (was | is) & _PAGE_PRESENT;
+        return ((was | is) & _PAGE_PRESENT) ||
+               l1e_get_intpte(old) != l1e_get_intpte(new);
     if ( !mfn_eq(l1e_get_mfn(old), l1e_get_mfn(new)) )
         return true;
 
@@ -156,8 +158,7 @@ void hac_table_copied(struct domain *d, l1_pgentry_t *pl1e)
     note_copy(d);
 }
 
-/* Pages that were opened between the copy and now are shared, too. */
-static void close_open_pages(struct hac_region *region)
+void hac_close_open_pages(struct hac_region *region)
 {
     mfn_t table = region->table;
     struct page_info *page;
@@ -187,8 +188,9 @@ static void close_area(struct hac_area *area)
 
     if ( copies == area->copies_closed )
         return;
+    /* Pages that were opened between the copy and now are shared, too. */
     for ( i = 0; i < area->regions_count; i++ )
-        close_open_pages(&area->regions[i]);
+        hac_close_open_pages(&area->regions[i]);
     smp_wmb();
     area->copies_closed = copies;
 }

@@ -49,6 +49,7 @@ struct hac_region {
     struct hac_region *next; /* in a chain of hd->tables */
     mfn_t table;             /* INVALID_MFN: none that we know */
     bool unwatched;          /* entries have to be gone through, all of them */
+    bool from_start;         /* by a walk that began at the first of this table */
     bool touched;            /* there may be bits in dirty */
     bool accessed;           /* scan: somebody was here since the last one */
     unsigned long dirty[REGION_WORDS];
@@ -246,6 +247,11 @@ bool hac_report(struct hac_harvest *h, const struct hac_region *region,
 /* TLBs may have an entry that allows more than the table now does. */
 void hac_note_flush(struct hac_harvest *h, const struct hac_region *region,
                     unsigned int slot);
+
+/* ---- hooks.c ---- */
+
+/* Close for the guest to sort out what is open. The caller flushes. */
+void hac_close_open_pages(struct hac_region *region);
 
 /* ---- space.c: identity ---- */
 

@@ -42,8 +42,9 @@ static bool give_up_table(struct hac_region *region)
             area->handler->restore(region, entries, slot);
         unmap_domain_page(entries);
     }
-    page_unlock(page);
+    /* Not later: a table that has come back meanwhile could be opened by then. */
     hac_region_lose(region, table);
+    page_unlock(page);
 
     return true;
 }

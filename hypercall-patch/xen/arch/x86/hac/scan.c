@@ -62,8 +62,8 @@ static bool clear_accessed(unsigned long addr)
 
 /*
  * All areas of a table lie below the same L2 entry: whoever clears its accessed
- * bit tells the others. The table is what the entry says: a region that was
- * registered just now has none yet.
+ * bit tells the others. The table is the one that is there now: a new area does
+ * not know it yet, or knows an earlier one.
  */
 static void mark_accessed(struct hac_region *region)
 {
@@ -123,9 +123,12 @@ static unsigned int cf_check scan_collect(struct hac_region *region,
 
     if ( !h->work )
         return slot;
-    if ( !h->peek )
+    if ( !h->peek && slot <= first )
     {
-        /* Before the first look: it may be set again at any time. */
+        /*
+         * Before the first look: it may be set again at any time. A call that
+         * goes on in the middle does not look at what lies before.
+         */
         region->accessed = false;
         smp_mb();
     }

@@ -282,6 +282,7 @@ static void all_dirty(struct hac_region *region)
         hac_mark_dirty(region, slot);
     bitmap_zero(region->cleared, REGION_PAGES);
     region->unwatched = true;
+    region->from_start = false;
 }
 
 void hac_region_attach(struct hac_region *region, mfn_t table)

@@ -35,6 +35,9 @@ static bool watch(struct hac_region *region, l1_pgentry_t *table,
         l1e_remove_flags(l1e, _PAGE_HAC);
         hac_entry_set(region, &table[slot], l1e, _PAGE_ACCESSED | _PAGE_DIRTY);
     }
+    else if ( !(flags & _PAGE_HAC) && test_bit(slot, region->dirty) )
+        /* The guest has closed it (fork), and may not have flushed it yet. */
+        hac_note_flush(h, region, slot);
 
     return true;
 }
@@ -46,6 +49,9 @@ unsigned int cf_check hac_collect_dirty(struct hac_region *region,
     const unsigned int first = hac_first_slot(region);
     const unsigned int end = hac_end_slot(region);
     const bool all = region->unwatched && table && !h->peek;
+
+    if ( slot <= first && !h->peek )
+        region->from_start = true;
 
     for ( slot = max(slot, first); ; slot++ )
     {
@@ -68,8 +74,12 @@ unsigned int cf_check hac_collect_dirty(struct hac_region *region,
 
     if ( !h->peek )
     {
-        /* Without a table there is nothing to watch; one may appear. */
-        region->unwatched = !table;
+        /*
+         * Without a table there is nothing to watch; one may appear. If it was
+         * exchanged since an earlier call began here, its first entries, and
+         * the marks in them, are still to be gone through.
+         */
+        region->unwatched = !table || !region->from_start;
         region->touched = find_first_bit(region->dirty, end) < end;
     }
 

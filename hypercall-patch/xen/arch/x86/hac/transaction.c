@@ -191,7 +191,11 @@ static void open_kept(struct hac_area *area)
 {
     unsigned int i, slot;
 
-    if ( !area->kept )
+    /*
+     * A scan closes nothing, and does not go by marks: those in its tables are
+     * of an earlier area, and the page may be shared by now.
+     */
+    if ( !area->kept || area->handler->restore )
         return;
     for ( i = 0; i < area->regions_count; i++ )
         for_each_set_bit ( slot, area->regions[i].keep, REGION_PAGES )

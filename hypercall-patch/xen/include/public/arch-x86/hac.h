@@ -61,8 +61,8 @@
 
 /*
  * unregister_area(uint32_t number)
- * Pages stay as they are: one that is read-only to the hardware is opened by
- * the guest kernel at the next write. Result: 0, or HAC_XEN_MORE.
+ * Pages are left read-only to the hardware; the guest kernel opens them at the
+ * next write. Result: 0, or HAC_XEN_MORE.
  */
 #define HAC_XEN_unregister_area 2
 
@@ -164,7 +164,9 @@ struct hac_xen_area {
  * as stores happen; each begin and next turns to the other half, so that what a
  * call has reported stays until the call after it. A store that finds its half
  * full, or not writable, opens its page instead. The caller sets the width of
- * entries that it has read to 0, and ignores entries with width 0.
+ * entries that it has read to 0, before begin that of all entries (stores
+ * outside of a transaction are in the log, but in no report), and ignores
+ * entries with width 0.
  */
 struct hac_xen_store {
     uint64_t address; /* OUT */
