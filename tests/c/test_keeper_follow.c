@@ -114,6 +114,15 @@ static void free_wire(struct wire *wire)
 	free(wire);
 }
 
+static size_t frames_in(const char *path)
+{
+	struct wire *wire = read_wire(path);
+	size_t count = wire->count;
+
+	free_wire(wire);
+	return count;
+}
+
 static int send_frame(hac_keeper *keeper, const struct wire *wire, size_t index)
 {
 	return hac_keeper_append(keeper, wire->data + wire->at[index],
@@ -162,7 +171,7 @@ static void ship(void)
 
 	image_close(open_image(leader, false, 0));
 	keeper = follow(leader, path);
-	sent = read_wire(leader)->count;
+	sent = frames_in(leader);
 	for (int opening = 0; opening < 6; opening++) {
 		run_leader(leader, 20);
 		wire = read_wire(leader);
@@ -214,7 +223,7 @@ static void unfinished_group(void)
 
 	image_close(open_image(leader, false, 0));
 	keeper = follow(leader, path);
-	sent = read_wire(leader)->count;
+	sent = frames_in(leader);
 	run_leader(leader, 14);
 	wire = read_wire(leader);
 	/* Up to the first part of epoch 10, and not further. */
@@ -276,7 +285,7 @@ static void generations(void)
 
 	image_close(open_image(leader, false, 0));
 	keeper = follow(leader, path);
-	sent = read_wire(leader)->count;
+	sent = frames_in(leader);
 	run_leader(leader, 10);
 	copy_tree(leader, old);
 	run_leader(leader, 10);
@@ -438,7 +447,7 @@ static void fuzz(void)
 
 	image_close(open_image(leader, false, 0));
 	keeper = follow(leader, path);
-	sent = read_wire(leader)->count;
+	sent = frames_in(leader);
 	run_leader(leader, 12);
 	run_leader(leader, 3);
 	wire = read_wire(leader);
@@ -471,7 +480,7 @@ static void compacts_by_itself(void)
 
 	image_close(open_image(leader, false, 0));
 	keeper = follow(leader, path);
-	sent = read_wire(leader)->count;
+	sent = frames_in(leader);
 	run_leader(leader, 120);
 	wire = read_wire(leader);
 	image_limits.compact_bytes = 1 << 18;
