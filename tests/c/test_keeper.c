@@ -276,9 +276,9 @@ static pid_t child_that_drains(const char *path, int hold_ms, bool drains)
 		hac_keeper *keeper = open_keeper(path, HAC_KEEPER_CREATE, ring.fd);
 
 		attach_producer(&producer, ring.fd);
-		CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 		real_fdatasync = image_io.fdatasync;
 		image_io.fdatasync = slow_fdatasync;
+		CHECK_OK(hac_keeper_lead(keeper, -1, 0));
 		for (uint64_t epoch = 1; epoch <= 3; epoch++)
 			CHECK_OK(produce(&producer, epoch));
 		CHECK(write(ready[1], &byte, 1) == 1);

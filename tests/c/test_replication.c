@@ -497,6 +497,7 @@ static void fenced(void)
 	const char *path = temp_path("fenced");
 	hac *h = open_replicated(path, &r);
 	uint64_t *words = map_words(h, "words", WORDS), epoch, in_doubt;
+	bool prepared;
 	int result;
 
 	CHECK_OK(hac_begin(h));
@@ -520,13 +521,18 @@ static void fenced(void)
 	words[2] = 1;
 	touch(fence);
 	/* It may take effect a moment later. */
-	while (!(result = hac_end(h, NULL, NULL))) {
-		CHECK_OK(hac_begin(h));
+	for (;;) {
+		result = hac_end(h, NULL, NULL);
+		prepared = result == -ESTALE;
+		if (!result)
+			result = hac_begin(h);
+		if (result)
+			break;
 		words[2]++;
 		words[3] = words[2] - 1;
 	}
 	CHECK(result == -ESTALE || result == -EUCLEAN);
-	if (result == -ESTALE) {
+	if (prepared) {
 		CHECK_IS(info_of(h).stage, 2);
 		CHECK_IS(hac_finish(h, NULL), -ESTALE);
 		CHECK_OK(hac_abort(h));
