@@ -212,7 +212,8 @@ uint64_t journal_reserved(const struct journal *journal)
 	return journal->start + journal->reserved;
 }
 
-int journal_reserve(struct journal *journal, uint64_t position)
+/* Up to `position`, and `ahead` bytes beyond it if they can be had. */
+static int reserve(struct journal *journal, uint64_t position, uint64_t ahead)
 {
 	uint64_t limit = io_size_limit(), wanted = position - journal->start, more;
 	int error;
@@ -224,7 +225,7 @@ int journal_reserve(struct journal *journal, uint64_t position)
 				journal->path, limit);
 	if (wanted <= journal->reserved)
 		return 0;
-	more = wanted + journal->chunk < limit ? wanted + journal->chunk : limit;
+	more = wanted + ahead < limit ? wanted + ahead : limit;
 	error = journal->no_fallocate ?
 			0 :
 			try_fallocate(journal, journal->fd, journal->reserved, more);
@@ -240,9 +241,22 @@ int journal_reserve(struct journal *journal, uint64_t position)
 	if (error)
 		return journal_failed(journal, "set room aside", error);
 	journal->reserved = more;
-	if (journal->chunk < CHUNK_MAX)
-		journal->chunk *= 2;
 	return 0;
+}
+
+int journal_reserve(struct journal *journal, uint64_t position)
+{
+	uint64_t before = journal->reserved;
+	int error = reserve(journal, position, journal->chunk);
+
+	if (!error && journal->reserved > before && journal->chunk < CHUNK_MAX)
+		journal->chunk *= 2;
+	return error;
+}
+
+int journal_reserve_again(struct journal *journal, uint64_t position)
+{
+	return reserve(journal, position, 0);
 }
 
 void journal_rotate(struct journal *journal, uint64_t size, bool between_groups)

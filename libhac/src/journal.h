@@ -65,6 +65,9 @@ int journal_sync(struct journal *journal);
  * only the limit counts.
  */
 int journal_reserve(struct journal *journal, uint64_t position);
+/* The same, and nothing beyond it: what was promised before, promised again after
+ * each restart, must not grow. */
+int journal_reserve_again(struct journal *journal, uint64_t position);
 
 /* The position up to which frames have room. */
 uint64_t journal_reserved(const struct journal *journal);

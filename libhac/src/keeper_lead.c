@@ -72,7 +72,7 @@ static void take_counts(hac_keeper *keeper, const struct drainer_flight *flight,
 	atomic_store(&keeper->drainer.ring.shared->tail, flight->tail + (taken ? flight->size : 0));
 	/* The producer relies on it; but what cannot be had cannot be had. */
 	if (promised > journal_reserved(journal))
-		(void)!journal_reserve(journal, promised);
+		(void)!journal_reserve_again(journal, promised);
 	atomic_store(&shared->reserved, journal_reserved(journal));
 }
 

@@ -140,6 +140,8 @@ static void hands_over(void)
 		if (i % 4 == 0)
 			CHECK_OK(hac_keeper_compact(keeper));
 	}
+	/* Nobody sets more room aside than the one before. */
+	CHECK(producer.shared->reserved - producer.shared->written < 8 << 20);
 	CHECK_OK(hac_keeper_drain(keeper));
 	hac_keeper_close(keeper);
 	check_epochs(path, epoch);
