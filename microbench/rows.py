@@ -52,7 +52,7 @@ class Ending(TypedDict):
 
     bytes: int  # of the delta
     memcpy_ns: float  # of so many bytes
-    none_ns: float  # a transaction of a context without image
+    none_ns: float  # begin and finish in a context without image
     ring_ns: float  # the same with image and helper, level RING
     added_ns: float
     allowed_ns: float  # 1.5 times the memcpy, and 500

@@ -122,7 +122,8 @@ struct hac_options {
 	const char *engine;     /* NULL or "auto", or a name from hac_engines() */
 	struct hac_level level; /* default: JOURNAL with a path, RING without */
 	uint64_t at;            /* 0: newest; else the state as epoch `at` left it */
-	size_t ring_bytes;      /* 0: 256 KiB; rounded up to a power of two */
+	size_t ring_bytes;      /* 0: 256 KiB, with replication 1 MiB; rounded up to a power of
+				 * two */
 	uint32_t codec;         /* enum hac_codec, of what is written from now on */
 	uint32_t reserved;      /* 0 */
 	const char *key_file;   /* a file whose first line is a key, 64 hexadecimal

@@ -12,6 +12,9 @@
 #include <string.h>
 #include <time.h>
 
+#define LOOK_NS 1000000
+#define LOOKS 64u
+
 static int64_t now_ns(void)
 {
 	struct timespec now;
@@ -205,8 +208,22 @@ static void wait_for_more(struct drainer *drainer)
 	}
 }
 
+/* Waking a sleeper costs the producer a system call. So for a while after the last
+ * that came the consumer looks by itself, and is woken only where much has come, or
+ * somebody waits. */
+static void wait_for_some(struct drainer *drainer, unsigned int *looks)
+{
+	if (*looks < LOOKS) {
+		++*looks;
+		ring_wait_filled(&drainer->ring, drainer->ring.size / 2, LOOK_NS);
+	} else {
+		ring_wait_filled(&drainer->ring, 1, -1);
+	}
+}
+
 static void drain_ring(struct drainer *drainer)
 {
+	unsigned int looks = LOOKS;
 	struct batch batch;
 	size_t filled;
 	int error;
@@ -218,9 +235,10 @@ static void drain_ring(struct drainer *drainer)
 		if (!filled) {
 			if (is_stopping(drainer) && !ring_filled(&drainer->ring))
 				return;
-			ring_wait_filled(&drainer->ring, 1, -1);
+			wait_for_some(drainer, &looks);
 			continue;
 		}
+		looks = 0;
 		if (drainer->flush_ms > 0) {
 			wait_for_more(drainer);
 			if (drainer->lead && lead_serve(drainer))

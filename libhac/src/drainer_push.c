@@ -39,9 +39,10 @@ static int reserve(struct drainer *drainer, uint64_t size)
 
 	if (drainer->helper)
 		return drainer_remote_reserve(drainer, need);
-	/* Where the consumer is to be woken anyway, the limit on file sizes is
-	 * asked for as well: it may have been lowered. */
-	if (need <= atomic_load(&shared->reserved) && !ring_wakes(&drainer->ring, size))
+	/* With nothing under way there is time to ask for the limit on file sizes
+	 * as well: it may have been lowered. */
+	if (need <= atomic_load(&shared->reserved) &&
+	    ring_room(&drainer->ring) < drainer->ring.size)
 		return 0;
 	pthread_mutex_lock(&drainer->lock);
 	error = journal_reserve(drainer->journal, need);
@@ -156,6 +157,7 @@ static int push_whole(struct drainer *drainer, const struct transaction_record *
 	};
 	record_encode(at, &record);
 	drainer->accepted += size + DRAINER_CHARGE;
+	drainer->last_size = size;
 	ring_publish(&drainer->ring, size);
 	return 0;
 }
@@ -327,4 +329,14 @@ int drainer_push(struct drainer *drainer, const struct transaction_record *trans
 	if (!error)
 		note_pushed(drainer, transaction);
 	return error;
+}
+
+/* More than this would leave the caches again before it is used. */
+#define EXPECT_MAX ((size_t)32 << 10)
+
+void drainer_expect(const struct drainer *drainer)
+{
+	size_t size = drainer->last_size;
+
+	ring_prefetch(&drainer->ring, size < EXPECT_MAX ? size : EXPECT_MAX);
 }

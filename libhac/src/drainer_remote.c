@@ -17,7 +17,8 @@ int drainer_connect(const struct drainer_options *options, const struct helper_o
 
 	if (!drainer)
 		return hac_fail(ENOMEM, "no memory for the drainer");
-	error = ring_create(options->ring_bytes, &drainer->ring);
+	error = ring_create(options->ring_bytes ? options->ring_bytes : RING_BYTES_SHARED,
+			    &drainer->ring);
 	if (error) {
 		free(drainer);
 		return error;

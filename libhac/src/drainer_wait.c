@@ -111,6 +111,9 @@ int drainer_wait_backups(struct drainer *drainer, uint64_t epoch, uint32_t backu
 	if (epoch > atomic_load(&drainer->pushed_epoch))
 		return hac_fail(EINVAL, "epoch %llu has not ended", (unsigned long long)epoch);
 	atomic_fetch_add(&drainer->shared->waiters, 1);
+	/* It may be a while before it looks by itself. */
+	if (drainer_durable(drainer) < epoch)
+		ring_kick_consumer(&drainer->ring);
 	error = wait_reached(drainer, epoch, backups, end);
 	atomic_fetch_sub(&drainer->shared->waiters, 1);
 	return error;

@@ -21,6 +21,8 @@
 #include <stdint.h>
 
 #define RING_BYTES ((size_t)256 << 10)
+/* Lines that another core has read lately are slow to write: more of them. */
+#define RING_BYTES_SHARED ((size_t)1 << 20)
 #define RING_BYTES_MAX ((size_t)1 << 30)
 #define RING_USER_BYTES 2048 /* of shared memory for whoever uses the ring */
 
@@ -58,10 +60,11 @@ void ring_destroy(struct ring *ring);
 size_t ring_room(const struct ring *ring);
 /* Where the next bytes go: ring_room() of them may be written in a row. */
 unsigned char *ring_next(const struct ring *ring);
+/* Begin to fetch the lines that the next `size` bytes will be written to: the
+ * other side has read them, and has them in its caches. */
+void ring_prefetch(const struct ring *ring, size_t size);
 /* Hand `size` bytes over, and wake the consumer if it waits for them. */
 void ring_publish(struct ring *ring, size_t size);
-/* Would ring_publish() have to wake it? */
-bool ring_wakes(const struct ring *ring, size_t size);
 /* Sleep until there is room for `size` bytes, or for no reason. */
 void ring_wait_room(struct ring *ring, size_t size);
 /* Make a consumer that waits return, or its next wait. */

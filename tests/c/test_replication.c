@@ -178,7 +178,7 @@ static void no_room(void)
 
 	CHECK(!getrlimit(RLIMIT_FSIZE, &before));
 	tight = before;
-	tight.rlim_cur = 1 << 20;
+	tight.rlim_cur = 3 << 19;
 	CHECK(!setrlimit(RLIMIT_FSIZE, &tight));
 	h = open_replicated(temp_path("room"), &r);
 	CHECK(!setrlimit(RLIMIT_FSIZE, &before));
