@@ -11,7 +11,7 @@ from microbench import machine
 from microbench.cells import ENGINES, FULL, QUICK
 from microbench.program import Missing, Unavailable, build_folder, executable
 from microbench.replication import STEPS as REPLICATION_STEPS
-from microbench.replication import measure_replication
+from microbench.replication import measure_disk, measure_replication
 from microbench.rounds import Effort
 from microbench.rows import VERSION, Document
 from microbench.show import Progress, show
@@ -108,6 +108,7 @@ def _measure(options: argparse.Namespace) -> Document:
             "records": [],
             "endings": [],
             "streams": [],
+            "disk_mb_per_s": 0.0,
             "stores": [],
             "targets": [],
             "skipped": skipped,
@@ -145,6 +146,7 @@ def _measure_replication(document: Document, effort: Effort, progress: Progress)
     try:
         endings, streams, stores, skipped = measure_replication(effort, document["quick"], progress)
         document["endings"], document["streams"] = endings, streams
+        document["disk_mb_per_s"] = measure_disk()
         document["stores"] = stores
         document["skipped"] += skipped
     except (Missing, Unavailable) as error:

@@ -3,6 +3,7 @@
 gets through one helper to a backup on this machine, beside other stores.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,22 +33,37 @@ class Load:
     transactions: int
     mode: str = "stream"
     rate: int = 0  # a second, at most; 0: as fast as it goes
+    place: str = "disk"  # where both images are, or "memory"
+
+    @property
+    def title(self) -> str:
+        return f"{self.what}, images {'on disk' if self.place == 'disk' else 'in memory'}"
 
 
 LOADS = (
     Load("small transactions, 8 bytes", 8, 1_500_000),
     Load("small transactions at 200 000 a second", 8, 1_000_000, rate=200_000),
-    Load("page-sized transactions, 4096 bytes", 4096, 200_000),
-    Load("page-sized transactions at 150 MB a second", 4096, 180_000, rate=36_621),
-    Load("one acknowledged transaction after the other, 8 bytes", 8, 1_500, "single"),
+    *(
+        load
+        for place in ("memory", "disk")
+        for load in (
+            Load("page-sized transactions", 4096, 200_000, place=place),
+            Load("page-sized transactions at 150 MB/s", 4096, 180_000, rate=36_621, place=place),
+        )
+    ),
+    Load("one acknowledged transaction after the other", 8, 1_500, "single"),
 )
+"""Both images are synced, and here they share one disk, which two machines would not:
+what the programs can do shows with both in memory."""
+MEMORY = Path("/dev/shm")
 
 
 @contextmanager
-def backup() -> Iterator[tuple[Path, list[str]]]:
+def backup(parent: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
     """A backup over TLS; a folder for images, and the helper's arguments to reach it."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="replication-")))
+        where = tempfile.TemporaryDirectory(prefix="replication-", dir=parent)
+        folder = Path(stack.enter_context(where))
         hac = [sys.executable, "-m", "pyhac.commands"]
         for name in ("a", "b"):
             keys = [*hac, "keys", str(folder / "keys"), "--name", name, "--host", "127.0.0.1"]
@@ -103,21 +119,38 @@ def _ending(size: int, effort: Effort, tick: Callable[[], None]) -> Ending:
 def _stream(load: Load, share: float) -> Stream:
     """Each load has a backup of its own: an image has one writer's history."""
     transactions = max(100, round(load.transactions * share))
-    with backup() as (folder, arguments):
+    if load.place == "memory" and not os.access(MEMORY, os.W_OK):
+        raise Unavailable(f"{MEMORY} cannot be written to")
+    with backup(MEMORY if load.place == "memory" else None) as (folder, arguments):
         words = program(load.mode, load.bytes, folder / "image.hac", arguments)
         at = words.index("--")
         words[at:at] = ["--transactions", str(transactions), "--rate", str(load.rate)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ProgramFailed(f"{load.what}: {done.stderr.strip()[-500:]}")
+        raise ProgramFailed(f"{load.title}: {done.stderr.strip()[-500:]}")
     ns, size, p50, p99 = (int(word) for word in done.stdout.split())
     return {
-        "what": load.what,
+        "what": load.title,
+        "place": load.place,
+        "rate": load.rate,
+        "bytes": load.bytes,
+        "mode": load.mode,
         "transactions_per_s": round(transactions / ns * 1e9),
         "mb_per_s": round(size / ns * 1e3, 1),
         "lag_p50_ms": round(p50 / 1e6, 3),
         "lag_p99_ms": round(p99 / 1e6, 3),
     }
+
+
+def measure_disk(blocks: int = 100) -> float:
+    """MB/s of 1 MiB written and synced, one after the other: all that images on it share."""
+    block = os.urandom(1 << 20)
+    with tempfile.NamedTemporaryFile(prefix="replication-") as file:
+        start = time.perf_counter()
+        for _ in range(blocks):
+            os.write(file.fileno(), block)
+            os.fdatasync(file.fileno())
+        return round(blocks * len(block) / (time.perf_counter() - start) / 1e6, 1)
 
 
 def _store(name: str, seconds: float) -> Store:
@@ -143,11 +176,11 @@ def measure_replication(
         tick(f"ending {size} bytes into the ring")
         endings.append(_ending(size, effort, lambda: None))
     for load in LOADS:
-        tick(load.what)
+        tick(load.title)
         try:
             streams.append(_stream(load, share))
         except Unavailable as reason:
-            skipped.append({"what": load.what, "reason": str(reason)})
+            skipped.append({"what": load.title, "reason": str(reason)})
     for name in STORES:
         tick(name)
         try:

@@ -3,7 +3,7 @@
 
 from typing import TypedDict
 
-VERSION = 2
+VERSION = 3
 
 
 class Row(TypedDict):
@@ -62,6 +62,10 @@ class Stream(TypedDict):
     """Transactions from C through one helper to a backup on this machine."""
 
     what: str
+    place: str  # of both images: "disk" or "memory"
+    rate: int  # transactions a second that were asked for; 0: as many as it takes
+    bytes: int  # that each changes
+    mode: str  # "stream", or "single": the next one begins when this is acknowledged
     transactions_per_s: float
     mb_per_s: float  # bytes of deltas
     lag_p50_ms: float  # from the end of a transaction to its acknowledgement
@@ -94,6 +98,7 @@ class Document(TypedDict):
     records: list[Record]
     endings: list[Ending]
     streams: list[Stream]
+    disk_mb_per_s: float  # 1 MiB written and synced, one after the other
     stores: list[Store]
     targets: list[Target]
     skipped: list[Skip]

@@ -83,13 +83,17 @@ def _show_replication(document: Document) -> None:
         print("\nto a backup on this machine, over TLS, synced on both sides; and other stores")
     for stream in document["streams"]:
         print(
-            f"  {stream['what']:52}{stream['transactions_per_s']:10,.0f}/s"
+            f"  {stream['what']:63}{stream['transactions_per_s']:10,.0f}/s"
             f"{stream['mb_per_s']:8.1f} MB/s  lag p50 {stream['lag_p50_ms']:.2f} ms,"
             f" p99 {stream['lag_p99_ms']:.2f} ms"
         )
+    if document["disk_mb_per_s"]:
+        print(
+            f"  this disk, 1 MiB written and synced at a time{document['disk_mb_per_s']:37.1f} MB/s"
+        )
     for store in document["stores"]:
         what = f"{store['store']}: one write after the other"
-        print(f"  {what:52}{store['writes_per_s']:10,.0f}/s")
+        print(f"  {what:63}{store['writes_per_s']:10,.0f}/s")
 
 
 def _show_list(title: str, entries: Sequence[Skip]) -> None:

@@ -154,6 +154,7 @@ def judged(*found: rows.Row) -> list[rows.Target]:
             "records": [],
             "endings": [],
             "streams": [],
+            "disk_mb_per_s": 0.0,
             "stores": [],
             "targets": [],
             "skipped": [],
