@@ -68,6 +68,7 @@ struct hac_stats {
 	uint64_t changed_words;
 	uint64_t delta_bytes;
 	uint64_t writes;
+	uint64_t fallbacks;
 	uint64_t begin_ns;
 	uint64_t end_ns;
 };

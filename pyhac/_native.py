@@ -165,6 +165,7 @@ def context_info(h: Handle) -> ContextInfo:
         unclaimed=info.unclaimed,
         role=_ROLE_OF.get(info.role),
         helper=info.helper,
+        flags=info.flags,
         engine=EngineChoice(_text(info.engine) or "", _text(info.reason) or ""),
     )
 
@@ -181,6 +182,7 @@ def context_stats(h: Handle) -> Stats:
         changed_words=stats.changed_words,
         delta_bytes=stats.delta_bytes,
         writes=None if stats.writes == _NOTHING_SEEN else stats.writes,
+        fallbacks=stats.fallbacks,
         begin_ns=stats.begin_ns,
         end_ns=stats.end_ns,
     )
