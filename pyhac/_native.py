@@ -336,6 +336,23 @@ def will_write(h: Handle, address: int, size: int) -> None:
     check(_lib.hac_will_write(h, _ffi.cast("void *", address), size))
 
 
+def track(handle: int, area: object, words: object, writes: int, count: int, value: int) -> int:
+    """Run ``count`` transactions of the context at ``handle`` in C; the nanoseconds that
+    they took.
+
+    The i-th writes ``value + i`` to the 8-byte words of ``area`` whose indices are the next
+    ``writes`` ones of ``words`` (32-bit unsigned), from the start again at its end.
+    """
+    indices = _ffi.from_buffer("uint32_t[]", words)
+    memory = _ffi.from_buffer("uint64_t[]", area, require_writable=True)
+    taken = _lib.pyhac_track(
+        _ffi.cast("hac *", handle), memory, indices, len(indices) // writes, writes, count, value
+    )
+    if taken < 0:
+        raise error(taken)
+    return int(taken)
+
+
 # -- deltas --------------------------------------------------------------------
 
 _RUN = struct.Struct("=QII")

@@ -14,96 +14,113 @@ write to a page is free, but each word that changed goes into the delta.
 The form is that of Lee et al., "Hypervisor-assisted application checkpointing", DSN
 2011: figure 6 (page tracking is linear in PPT, whatever WPP is), figure 7 (emulation is
 linear in PPT x WPP) and section V.C (scanning is linear in PPT and in the area). That
-the factors depend on the size of the area, too, is ours: caches, TLB and the kernel's
-tables are slower where there is more. They are measured at a few sizes
-(pyhac/calibration.py) and interpolated between them.
+the factors depend on the size in ways of their own is ours: caches, TLB and the
+kernel's tables are slower where there is more. The factors are measured on the machine
+(pyhac/calibration.py), and interpolated between the sizes at which they were.
 
 Not in it: what the program itself does, the journal and backups (the same under every
-engine), more than one writing thread, and :func:`hac_next`, which saves part of base.
+engine), more than one writing thread, and ``hac_next``, which saves part of base.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+# Sizes between which *page* and *change* are straight, over the logarithm of the size:
+# few, so that noise at one size does not count for much.
+KNOTS = (16 << 10, 256 << 10, 2 << 20, 8 << 20, 32 << 20)
 
 
 class Sample(NamedTuple):
     """Nanoseconds that a transaction was measured to cost."""
 
+    cda_bytes: int
     ppt: int
     wpp: int
     ns: float
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """The factors at one size of the area, in nanoseconds."""
-
-    cda_bytes: int
-    base: float
-    page: float
-    change: float
-
-
-@dataclass(frozen=True, slots=True)
 class Costs:
-    """The model of one engine. ``lines`` ascend by size."""
+    """The model of one engine; its factors in nanoseconds."""
 
-    lines: tuple[Line, ...]
+    sizes: tuple[int, ...]
+    """Bytes, ascending: where ``bases`` were measured."""
+    bases: tuple[float, ...]
+    pages: tuple[float, ...]
+    """At KNOTS."""
+    changes: tuple[float, ...]
+    """At KNOTS."""
     area: float
 
+    def base(self, cda_bytes: int) -> float:
+        """Straight between the sizes, and on as it went last behind them."""
+        if cda_bytes <= self.sizes[-1]:
+            return float(np.interp(cda_bytes, self.sizes, self.bases))
+        slope = (self.bases[-1] - self.bases[-2]) / (self.sizes[-1] - self.sizes[-2])
+        return self.bases[-1] + max(0.0, slope) * (cda_bytes - self.sizes[-1])
+
     def page(self, cda_bytes: int) -> float:
-        return self._between(cda_bytes, [line.page for line in self.lines])
+        return float(_hats(cda_bytes) @ np.array(self.pages))
 
     def ns(self, cda_bytes: int, areas: int, ppt: float, changes: float) -> float:
         """Nanoseconds a transaction."""
-        change = self._between(cda_bytes, [line.change for line in self.lines])
         return (
-            self._base(cda_bytes)
+            self.base(cda_bytes)
             + self.area * (areas - 1)
             + self.page(cda_bytes) * ppt
-            + change * changes
+            + float(_hats(cda_bytes) @ np.array(self.changes)) * changes
         )
 
-    def _base(self, cda_bytes: int) -> float:
-        """Straight between the sizes, and on as it went last behind them."""
-        sizes = [line.cda_bytes for line in self.lines]
-        bases = [line.base for line in self.lines]
-        if cda_bytes > sizes[-1] and len(sizes) > 1:
-            slope = max(0.0, (bases[-1] - bases[-2]) / (sizes[-1] - sizes[-2]))
-            return bases[-1] + slope * (cda_bytes - sizes[-1])
-        return float(np.interp(cda_bytes, sizes, bases))
-
-    def _between(self, cda_bytes: int, factors: Sequence[float]) -> float:
-        """Caches and tables grow by factors, so sizes count by their logarithm."""
-        sizes = [np.log(line.cda_bytes) for line in self.lines]
-        return float(np.interp(np.log(max(cda_bytes, 1)), sizes, factors))
-
     def to_json(self) -> dict[str, Any]:
-        lines = [[line.cda_bytes, line.base, line.page, line.change] for line in self.lines]
-        return {"area": self.area, "lines": lines}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Costs:
-        return cls(tuple(Line(*line) for line in value["lines"]), value["area"])
+        names = ("sizes", "bases", "pages", "changes")
+        return cls(**{name: tuple(value[name]) for name in names}, area=value["area"])
 
 
-def fit(cda_bytes: int, samples: Sequence[Sample]) -> Line:
+def _hats(cda_bytes: int) -> NDArray[np.float64]:
+    """How much each of KNOTS counts at a size."""
+    at = np.interp(np.log(max(cda_bytes, 1)), np.log(KNOTS), range(len(KNOTS)))
+    return np.maximum(0.0, 1.0 - np.abs(at - np.arange(len(KNOTS))))
+
+
+def fit(samples: Sequence[Sample], area: float) -> Costs:
     """The factors that make the sum of squares of relative errors least. One that would
     be negative is 0: it is lost in noise."""
-    terms = np.array([[1.0, sample.ppt, sample.ppt * sample.wpp] for sample in samples])
-    cost = np.maximum([sample.ns for sample in samples], 1.0)
-    kept = [0, 1, 2]
+    sizes = sorted({sample.cda_bytes for sample in samples})
+    # Behind the largest of these sizes nothing but base was measured.
+    largest = max((s.cda_bytes for s in samples if s.ppt * s.wpp > 1), default=sizes[0])
+    rows = []
+    for sample in samples:
+        base = [float(sample.cda_bytes == size) for size in sizes]
+        hats = _hats(min(sample.cda_bytes, largest))
+        factors = np.array([*base, *sample.ppt * hats, *sample.ppt * sample.wpp * hats])
+        rows.append(factors / sample.ns)
+    found = _least_squares(np.array(rows)).round(2)
+    bases, pages, changes = np.split(found, [len(sizes), len(sizes) + len(KNOTS)])
+    for factors in pages, changes:
+        factors[:] = [_hats(min(knot, largest)) @ factors for knot in KNOTS]
+    return Costs(
+        tuple(sizes), tuple(bases.tolist()), tuple(pages.tolist()), tuple(changes.tolist()), area
+    )
+
+
+def _least_squares(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The factors, none below 0, with which the terms come nearest to 1."""
+    found = np.zeros(terms.shape[1])
+    kept = np.flatnonzero(terms.any(axis=0))
     while True:
-        found = np.linalg.lstsq(terms[:, kept] / cost[:, None], np.ones(len(cost)), rcond=None)[0]
-        if found.min() >= 0 or len(kept) == 1:
+        factors = np.linalg.lstsq(terms[:, kept], np.ones(len(terms)), rcond=None)[0]
+        if factors.min() >= 0:
             break
-        kept.pop(int(found.argmin()))
-    factors = [0.0, 0.0, 0.0]
-    for place, factor in zip(kept, found, strict=True):
-        factors[place] = round(max(float(factor), 0.0), 2)
-    return Line(cda_bytes, *factors)
+        kept = np.delete(kept, factors.argmin())
+    found[kept] = factors
+    return found

@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 import pyhac
+from microbench import advise_check
+from microbench.__main__ import main
+from microbench.advise_check import Check, loss, misordered
+from microbench.cells import Cell
 from microbench.program import ROOT
 from tests.crash.compiled import compiled
 
@@ -280,3 +284,35 @@ def test_before_any_transaction(ctx: pyhac.Context, tmp_path: Path) -> None:
     ctx.close()
     with pytest.raises(pyhac.Closed):
         ctx.advise()
+
+
+def test_expectations_are_held_against_measurements(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One cell of the grid; how near they are is not judged here."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    cell = Cell(96 << 10, 3, 3)
+    monkeypatch.setattr(advise_check, "grid", lambda: [cell])
+    out = tmp_path / "check.json"
+    assert main(["advise-check", "--rounds", "2", "--round-ms", "1", "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert {row["engine"] for row in rows} == {
+        engine.name for engine in pyhac.engines() if engine.available and engine.name != "auto"
+    }
+    assert all(row["measured"] > 0 and row["expected"] > 0 for row in rows)
+    assert " of 1 cells" in capsys.readouterr().out
+
+
+def test_judging_an_order() -> None:
+    def check(engine: str, expected: float, measured: float) -> Check:
+        return Check(engine, 4096, 1, 1, expected, measured)
+
+    right = [check("a", 1, 2), check("b", 5, 6), check("c", 6, 6.1)]
+    assert loss(right) == 1
+    assert misordered(right) == (0, 2)
+    wrong = [check("a", 3, 2), check("b", 1, 6)]
+    assert loss(wrong) == 3
+    assert misordered(wrong) == (1, 1)
+    assert wrong[0].factor == 1.5
+    shapes = {(cell.cda_bytes, cell.ppt) for cell in advise_check.grid()}
+    assert all(ppt * 4096 <= size for size, ppt in shapes)
