@@ -110,7 +110,8 @@ class Stats:
     """Single writes, where the engine sees them; otherwise None."""
     fallbacks: int
     """Pages that an engine which sees single writes opened instead, at a store that
-    it does not carry out: what else was written to them is not in ``writes``."""
+    it does not carry out or for ``will_write``, and edges of adopted memory: not all
+    writes to them are in ``writes``."""
     begin_ns: int
     """Nanoseconds spent in begin."""
     end_ns: int

@@ -208,8 +208,8 @@ struct hac_stats {
 				 * none. writes / dirty_pages = WPP */
 	uint64_t fallbacks; /* pages that an engine which sees single writes
 				 * opened, at a store that it does not carry out or
-				 * for hac_will_write(): what else was written to them
-				 * until the end is not in `writes` */
+				 * for hac_will_write(), and edges of adopted memory:
+				 * not all writes to them are in `writes` */
 	uint64_t begin_ns;  /* time spent in begin, and in prepare + finish */
 	uint64_t end_ns;
 };

@@ -12,12 +12,23 @@
 
 /* ------------------------------------------------------------ prepare -- */
 
+/* Edges of adopted memory are compared: single writes to them are not seen. */
+static size_t edges_changed(const struct delta *d, const struct area *area, size_t first)
+{
+	const struct hac_run *last = d->runs + d->runs_count - 1;
+
+	if (!(area->engine->flags & ENGINE_WORDS) || first == d->runs_count)
+		return 0;
+	return (d->runs[first].offset < area->head) + (last->offset + last->length > area->tail);
+}
+
 static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 {
 	size_t pages = h->delta.pages;
 	bool all = area->suspect;
 	bool whole = form == HAC_PAGES || (!area->twin && !(area->engine->flags & ENGINE_WORDS));
 	uint64_t writes = area->writes, fallbacks = area->fallbacks;
+	size_t first = h->delta.runs_count;
 	int result = area_harvest(area, &h->extents, false);
 
 	if (result)
@@ -40,6 +51,8 @@ static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 	}
 	if (result)
 		area->suspect = true;
+	else
+		h->delta.fallbacks += edges_changed(&h->delta, area, first);
 	return result;
 }
 

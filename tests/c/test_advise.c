@@ -100,6 +100,31 @@ static void fallbacks_are_counted(void)
 	CHECK_OK(hac_unmap(area));
 }
 
+/* Neither are those to pages that adopted memory shares with something else. */
+static void edges_are_counted(void)
+{
+	static uint64_t memory[4 * 512] __attribute__((aligned(4096)));
+	hac *h = open_with("emul", 0);
+	volatile uint64_t *area = memory + 8;
+	struct hac_stats stats;
+
+	CHECK_OK(hac_adopt(h, "a", memory + 8, 2 * PAGE + 512, NULL));
+	CHECK_OK(hac_begin(h));
+	area[0] = 1;
+	area[512] = 2;
+	area[513] = 3;
+	CHECK_OK(hac_end(h, NULL, NULL));
+	stats = stats_of(h);
+	CHECK_IS(stats.writes, 2);
+	CHECK_IS(stats.fallbacks, 1);
+	CHECK_OK(hac_begin(h));
+	area[0] = 4;
+	area[2 * 512] = 5;
+	CHECK_OK(hac_end(h, NULL, NULL));
+	CHECK_IS(stats_of(h).fallbacks, 3);
+	CHECK_OK(hac_close(h));
+}
+
 static const char *report;
 
 /* What the file holds; empty if there is none. It is removed. */
@@ -304,8 +329,10 @@ int main(void)
 {
 	EACH_ENGINE(sums_are_of_transactions);
 	report = temp_path("report");
-	if (engine_works("emul"))
+	if (engine_works("emul")) {
 		RUN(fallbacks_are_counted);
+		RUN(edges_are_counted);
+	}
 	setenv("HAC_ADVISE", report, 1);
 	RUN(closing_reports);
 	RUN(exiting_reports);
