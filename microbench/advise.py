@@ -28,12 +28,13 @@ DESCRIPTION = """\
 Run COMMAND, a program that uses libhac or pyhac, as it is, and say for each of
 its contexts what the transactions did (CDA: bytes of all areas; PPT: pages a
 transaction; WPP: writes a page), and which engine these favour, with what
-each is expected to cost. The costs are of tracking alone, in one thread.
+each is expected to cost. The costs are of tracking alone, in one thread; where
+others run at the same time, all engines but compare cost more.
 
 COMMAND runs once. Whatever engines it asks for, it gets one that sees single
 writes, so that they can be counted: that is slow, and under emul read(2) into
-an area fails unless it is announced. --keep-engines leaves it its own; WPP and
-what depends on it is then at least what the changed words say.
+an area fails unless it is announced. --keep-engines leaves it its own; for the
+writes, which then nobody counts, stand the words that changed.
 """
 EPILOG = """\
 example:
@@ -152,7 +153,7 @@ def _show(advised: Sequence[tuple[Context, pyhac.Advice]]) -> None:
         for name in here:
             estimate = found[name]
             text = "-" if estimate.ns is None else f"{estimate.ns / 1000:.2f}"
-            cells.append(f">{text}" if estimate.at_least else text)
+            cells.append(f"~{text}" if estimate.rough else text)
         rows.append((title, *cells))
     _table(("EXPECTED, µs A TRANSACTION", *here), rows)
     _notes(advised)
@@ -167,7 +168,7 @@ def _notes(advised: Sequence[tuple[Context, pyhac.Advice]]) -> None:
     if announced:
         print(f"read(2) into an area has to be announced under {', '.join(announced)}")
     if not all(advice.workload.counted for _, advice in advised):
-        print("at least, >: not all writes were seen; as many as words changed, if none is wider")
+        print("about, ~: not all writes were seen; the words that changed stand for them")
 
 
 def _complain(text: str) -> None:

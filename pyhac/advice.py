@@ -49,8 +49,9 @@ class Workload:
 
     @property
     def counted(self) -> bool:
-        """All writes were seen. Otherwise ``writes`` and ``wpp`` are at least what they
-        say, unless there are stores wider than a word."""
+        """All writes were seen. Otherwise the changed words stand for what was not: there
+        are at least so many writes if none is wider than a word, but vectors are, and
+        some writes change nothing."""
         return self.seen is not None and not self.fallbacks
 
     @property
@@ -97,8 +98,8 @@ class Estimate:
     engine: str
     ns: float | None
     """Nanoseconds; None: not available here."""
-    at_least: bool
-    """The writes that it depends on were not counted."""
+    rough: bool
+    """It depends on how many writes there were, and they were not counted."""
     kernel_writes: bool
     """``readinto`` and its like work without ``Transaction.will_write``."""
     reason: str
@@ -160,14 +161,14 @@ def bytes_text(size: float) -> str:
 
 
 def wpp_text(workload: Workload) -> str:
-    return f"{'' if workload.counted else 'at least '}{workload.wpp:.2f}"
+    return f"{'' if workload.counted else 'about '}{workload.wpp:.2f}"
 
 
 def estimate_text(estimate: Estimate) -> str:
     """Microseconds, as wide as any other."""
     if estimate.ns is None:
         return f"{'not here':>13}"
-    return f"{'>' if estimate.at_least else ' '}{estimate.ns / 1000:9.2f} µs"
+    return f"{'~' if estimate.rough else ' '}{estimate.ns / 1000:9.2f} µs"
 
 
 def _estimate(info: EngineInfo, w: Workload, costs: Mapping[str, Costs]) -> Estimate:

@@ -284,7 +284,7 @@ class Context:
 
         The engines are measured on this machine for that, once: a second or so each.
         How often a page is written only engines that see single writes know (open the
-        context with ``engine="emul"``); otherwise WPP and their costs are bounds.
+        context with ``engine="emul"``); otherwise the changed words stand for them.
 
         Raises:
             TransactionError: no transaction has ended yet, or the context is read-only

@@ -19,7 +19,9 @@ kernel's tables are slower where there is more. The factors are measured on the 
 (pyhac/calibration.py), and interpolated between the sizes at which they were.
 
 Not in it: what the program itself does, the journal and backups (the same under every
-engine), more than one writing thread, and ``hac_next``, which saves part of base.
+engine), and ``hac_next``, which saves part of base. Nor threads that run at the same
+time, an image's drainer among them: each change of page tables interrupts their
+processors, which ``compare`` does without and the others pay for.
 """
 
 from __future__ import annotations
