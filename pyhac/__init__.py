@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .advice import Advice, Estimate, Workload
     from .context import Context
     from .decorate import Decorator, transactional
     from .delta import Delta, Run
@@ -52,6 +53,7 @@ else:
     # Everything comes when it is asked for: a helper and the command hac are there
     # sooner without numpy.
     _MODULES = {
+        "advice": ("Advice", "Estimate", "Workload"),
         "context": ("Context",),
         "decorate": ("Decorator", "transactional"),
         "delta": ("Delta", "Run"),
@@ -187,6 +189,7 @@ def engines() -> "tuple[EngineInfo, ...]":
 
 __all__ = [
     "Abort",
+    "Advice",
     "AreaInfo",
     "Closed",
     "Context",
@@ -196,6 +199,7 @@ __all__ = [
     "EngineInfo",
     "EngineUnavailable",
     "Error",
+    "Estimate",
     "Fenced",
     "Forked",
     "ImageCut",
@@ -213,6 +217,7 @@ __all__ = [
     "StrayWrite",
     "Transaction",
     "TransactionError",
+    "Workload",
     "engines",
     "open",
     "transactional",

@@ -68,6 +68,7 @@ struct hac_stats {
 	uint64_t changed_words;
 	uint64_t delta_bytes;
 	uint64_t writes;
+	uint64_t fallbacks;
 	uint64_t begin_ns;
 	uint64_t end_ns;
 };
@@ -201,6 +202,8 @@ uint32_t hac_version(void);
 
 /* Of _build.py's source, not of hac.h. */
 int pyhac_wait(hac *h, uint64_t epoch, uint32_t kind, uint32_t count, int ms);
+int64_t pyhac_track(hac *h, uint64_t *area, const uint32_t *words, size_t choices, size_t writes,
+		    uint64_t count, uint64_t value);
 
 extern "Python" int pyhac_each_record(void *argument,
 				      const struct hac_log_record *record);

@@ -165,6 +165,7 @@ def context_info(h: Handle) -> ContextInfo:
         unclaimed=info.unclaimed,
         role=_ROLE_OF.get(info.role),
         helper=info.helper,
+        flags=info.flags,
         engine=EngineChoice(_text(info.engine) or "", _text(info.reason) or ""),
     )
 
@@ -181,6 +182,7 @@ def context_stats(h: Handle) -> Stats:
         changed_words=stats.changed_words,
         delta_bytes=stats.delta_bytes,
         writes=None if stats.writes == _NOTHING_SEEN else stats.writes,
+        fallbacks=stats.fallbacks,
         begin_ns=stats.begin_ns,
         end_ns=stats.end_ns,
     )
@@ -332,6 +334,23 @@ def buffer_range(buffer: object, *, writable: bool = True) -> tuple[object, int,
 
 def will_write(h: Handle, address: int, size: int) -> None:
     check(_lib.hac_will_write(h, _ffi.cast("void *", address), size))
+
+
+def track(handle: int, area: object, words: object, writes: int, count: int, value: int) -> int:
+    """Run ``count`` transactions of the context at ``handle`` in C; the nanoseconds that
+    they took.
+
+    The i-th writes ``value + i`` to the 8-byte words of ``area`` whose indices are the next
+    ``writes`` ones of ``words`` (32-bit unsigned), from the start again at its end.
+    """
+    indices = _ffi.from_buffer("uint32_t[]", words)
+    memory = _ffi.from_buffer("uint64_t[]", area, require_writable=True)
+    taken = _lib.pyhac_track(
+        _ffi.cast("hac *", handle), memory, indices, len(indices) // writes, writes, count, value
+    )
+    if taken < 0:
+        raise error(taken)
+    return int(taken)
 
 
 # -- deltas --------------------------------------------------------------------

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .adopt import Library
+    from .advice import Advice
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -276,6 +277,35 @@ class Context:
     def stats(self) -> Stats:
         """What the context did since it was opened; two of them subtract."""
         return _native.context_stats(self._opening.handle)
+
+    def advise(self) -> Advice:
+        """The engine that suits what the transactions of this context did since it was
+        opened, with what each engine is expected to cost; ``print()`` it.
+
+        The engines are measured on this machine for that, once: a second or so each.
+        How often a page is written only engines that see single writes know (open the
+        context with ``engine="emul"``); otherwise the changed words stand for them.
+
+        Raises:
+            TransactionError: no transaction has ended yet, or the context is read-only
+                or a standby, which have none.
+            Error: the engines could not be measured.
+        """
+        from .advice import Workload, advise
+        from .calibration import Manner
+
+        opening = self._opening
+        info = _native.context_info(opening.handle)
+        if info.flags & _native.READONLY or opening.role is Role.STANDBY:
+            raise TransactionError(
+                "a context that is read-only or a standby has no transactions to advise on"
+            )
+        sizes = [area.size for area in opening.areas.all().values() if area.claimed]
+        manner = Manner(
+            twin=not info.flags & _native.NO_TWIN,
+            join_strays=bool(info.flags & _native.JOIN_STRAYS),
+        )
+        return advise(Workload.of(self.stats, sizes), info.engine.name, manner)
 
     @property
     def handle(self) -> int:

@@ -80,6 +80,8 @@ class ContextInfo:
     """None: without replication."""
     helper: int
     """The helper's pid; 0 while there is none."""
+    flags: int
+    """Those of struct hac_options."""
     engine: EngineChoice
 
 
@@ -100,11 +102,16 @@ class Stats:
     faults: int
     """Write faults that libhac's handler took."""
     dirty_pages: int
+    """This and the next four are sums over transactions; strays are not in them."""
     changed_words: int
     """Words of 8 bytes in deltas."""
     delta_bytes: int
     writes: int | None
     """Single writes, where the engine sees them; otherwise None."""
+    fallbacks: int
+    """Pages that an engine which sees single writes opened instead, at a store that
+    it does not carry out or for ``will_write``, and edges of adopted memory: not all
+    writes to them are in ``writes``."""
     begin_ns: int
     """Nanoseconds spent in begin."""
     end_ns: int
@@ -113,7 +120,8 @@ class Stats:
     @property
     def ppt(self) -> float | None:
         """Unique pages written per transaction; None before the first."""
-        return self.dirty_pages / self.transactions if self.transactions else None
+        ended = self.transactions - self.strays
+        return self.dirty_pages / ended if ended else None
 
     @property
     def wpp(self) -> float | None:

@@ -53,6 +53,13 @@
  *   on to the handler that was there before. A thread that blocks SIGSEGV, or
  *   whose stack lies in such an area while it has no sigaltstack(2), must not
  *   write to their areas.
+ * Environment: HAC_DISABLE=uffd,emul makes engines unavailable. HAC_ENGINE=emul
+ *   gives every area that engine, after the one that it would get has been found
+ *   to be available; "auto" is refused. HAC_ADVISE=FILE appends a line of JSON to
+ *   FILE for each context that is closed or left to exit(3): its hac_stats and
+ *   areas, for `python -m microbench advise`. Contexts that are read-only or
+ *   standbys are left out, and in a child those of its parent; what is killed
+ *   writes nothing. A program with set-user-ID does not look at HAC_ADVISE.
  */
 #ifndef HAC_H
 #define HAC_H
@@ -192,14 +199,19 @@ struct hac_stats {
 	size_t size;           /* IN sizeof(struct hac_stats) */
 	uint64_t transactions; /* epochs ended, strays included */
 	uint64_t aborts;
-	uint64_t strays;        /* epochs made of writes outside a transaction */
-	uint64_t faults;        /* write faults taken by libhac's handler */
-	uint64_t dirty_pages;   /* sum over epochs; / transactions = PPT */
+	uint64_t strays; /* epochs made of writes outside a transaction */
+	uint64_t faults; /* write faults taken by libhac's handler */
+	/* Sums over the transactions, strays excepted: */
+	uint64_t dirty_pages;   /* / (transactions - strays) = PPT */
 	uint64_t changed_words; /* 8-byte words in deltas (page form: none) */
 	uint64_t delta_bytes;
-	uint64_t writes;   /* single writes seen; UINT64_MAX: the engine sees
+	uint64_t writes;    /* single writes seen; UINT64_MAX: the engine sees
 				 * none. writes / dirty_pages = WPP */
-	uint64_t begin_ns; /* time spent in begin, and in prepare + finish */
+	uint64_t fallbacks; /* pages that an engine which sees single writes
+				 * opened, at a store that it does not carry out or
+				 * for hac_will_write(), and edges of adopted memory:
+				 * not all writes to them are in `writes` */
+	uint64_t begin_ns;  /* time spent in begin, and in prepare + finish */
 	uint64_t end_ns;
 };
 HAC_API HAC_MUST_CHECK int hac_get_stats(hac *h, struct hac_stats *stats);

@@ -54,10 +54,12 @@ struct area {
 	bool pending;   /* a standby's image does not have it yet; its id is 0 */
 	bool touched;   /* a standby is about to move it */
 	const struct engine *engine;
+	const struct engine *own; /* what it would be without HAC_ENGINE */
 	void *engine_state;
 	bool suspect; /* all of it is reported at the next harvest */
 	_Atomic uint64_t faults;
-	_Atomic uint64_t writes;
+	uint64_t writes;    /* that harvests found so far */
+	uint64_t fallbacks; /* pages that they found open instead */
 };
 
 struct area_request {

@@ -231,6 +231,33 @@ static int open_replicated(hac *h, const char *given, const struct hac_options *
 	return result;
 }
 
+/* For HAC_ADVISE: the contexts that the program leaves open. A thread that is in
+ * the middle of a call keeps nobody from exiting. */
+static void report_open(void)
+{
+	const struct kept *entry;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	for (entry = atomic_load(&kept); entry; entry = entry->next) {
+		hac *h = entry->h;
+
+		if (h->process != process_current() || pthread_mutex_timedlock(&h->lock, &until))
+			continue;
+		if (!h->closed)
+			advise_write(h);
+		pthread_mutex_unlock(&h->lock);
+	}
+}
+
+static pthread_once_t report_once = PTHREAD_ONCE_INIT;
+
+static void report_at_exit(void)
+{
+	atexit(report_open);
+}
+
 static void keep(hac *h, struct kept *entry)
 {
 	entry->h = h;
@@ -275,6 +302,8 @@ int hac_open(const char *path, const struct hac_options *options, hac **out)
 	pthread_mutex_init(&h->lock, NULL);
 	h->stats.size = sizeof(h->stats);
 	h->start = clock_started();
+	if (advise_wanted())
+		pthread_once(&report_once, report_at_exit);
 	keep(h, entry);
 	*out = h;
 	return 0;
@@ -347,6 +376,7 @@ int hac_close(hac *h)
 		context_leave(h);
 		return result;
 	}
+	advise_write(h);
 	see_waiters_off(h);
 	stopped = h->drainer ? stop_drainer(h) : 0;
 	if (!result)

@@ -49,11 +49,10 @@ struct hac {
 	struct clock_start start;
 	uint64_t begin_ticks;
 	uint64_t end_ticks;
-	uint64_t past_writes; /* of areas that were dropped */
-	uint64_t past_faults;
-	bool blind;         /* an area was tracked without seeing single writes */
-	char reason[192];   /* for the engine of the largest area */
-	size_t reason_size; /* its size */
+	uint64_t past_faults; /* of areas that were dropped */
+	bool blind;           /* an area was tracked without seeing single writes */
+	char reason[192];     /* for the engine of the largest area */
+	size_t reason_size;   /* its size */
 };
 
 /* An epoch, and how many backups it was to reach. One word, since it is changed
@@ -97,6 +96,14 @@ bool context_layout_is_known(const struct layout *stored, const struct layout *n
 /* The helper leads from now on, and the image holds the epoch that it names. */
 struct control_message;
 void context_take_lead(hac *h, const struct control_message *lead);
+
+/* info.c: with the lock. */
+struct hac_stats context_stats(const hac *h);
+
+/* advise.c: with the lock. Append what the context did to the file that HAC_ADVISE
+ * names, if it does. */
+bool advise_wanted(void);
+void advise_write(const hac *h);
 
 /* transaction.c: with the lock. */
 int transaction_begin(hac *h);

@@ -207,11 +207,15 @@ int context_choose_engine(hac *h, struct area *area, const char *name)
 		snprintf(reason, sizeof(reason), "%s: as asked for", name);
 	if (result)
 		return result;
+	area->own = engine;
+	result = engine_force(&engine, reason, sizeof(reason));
+	if (result)
+		return result;
 	if (!area->twin && engine->flags & ENGINE_NEEDS_TWIN)
 		return hac_fail(
 			EINVAL,
 			"area '%s': engine '%s' needs the twin that the context was opened without",
-			area->layout.name, name);
+			area->layout.name, engine->name);
 	result = area_set_engine(area, engine);
 	if (!result) {
 		if (!(engine->flags & ENGINE_WORDS))
@@ -228,8 +232,10 @@ int context_choose_engine(hac *h, struct area *area, const char *name)
 static bool wants_alias(const struct area_request *r, const char *engine_name)
 {
 	const struct engine *engine;
+	char reason[192];
 
-	return !r->adopted && !engine_find(engine_name, &engine) && engine->flags & ENGINE_ALIAS;
+	return !r->adopted && !engine_find(engine_name, &engine) &&
+	       !engine_force(&engine, reason, sizeof(reason)) && engine->flags & ENGINE_ALIAS;
 }
 
 static int insert(hac *h, struct area *area)
@@ -493,7 +499,6 @@ static int drop(hac *h, const char *name)
 	if (area->announced || area->restored)
 		drops[h->drops_count++] = area->layout.id;
 	h->past_faults += atomic_load(&area->faults);
-	h->past_writes += atomic_load(&area->writes);
 	take_out(h, area);
 	context_retire(area);
 	note_engines(h);

@@ -73,6 +73,8 @@ void delta_clear(struct delta *delta)
 	delta->bytes_count = 0;
 	delta->pages = 0;
 	delta->words = 0;
+	delta->writes = 0;
+	delta->fallbacks = 0;
 }
 
 void delta_free(struct delta *delta)

@@ -17,8 +17,10 @@ struct delta {
 	unsigned char *bytes;
 	size_t bytes_count;
 	size_t bytes_room;
-	size_t pages; /* that were dirty */
-	size_t words; /* that changed */
+	size_t pages;       /* that were dirty */
+	size_t words;       /* that changed */
+	uint64_t writes;    /* single ones that an engine saw */
+	uint64_t fallbacks; /* pages that it opened instead */
 };
 
 /* Room for `runs` more runs and `bytes` more bytes; -ENOMEM. */

@@ -68,6 +68,10 @@ extern const struct engine *const engines[];
 /* By name; -EINVAL for an unknown one, -ENODEV with the reason. */
 int engine_find(const char *name, const struct engine **out);
 
+/* In place of an area's engine the one that HAC_ENGINE names, if it does, and why;
+ * -EINVAL or -ENODEV if that cannot be, with `engine` as it was. */
+int engine_force(const struct engine **engine, char *reason, size_t size);
+
 /* What "auto" takes for an area, if with it `size` bytes would be compared, and
  * why. `joins`: begin does not look for strays. */
 int engine_choose(size_t size, const struct area *area, bool joins, const struct engine **out,

@@ -163,6 +163,25 @@ int engine_find(const char *name, const struct engine **out)
 	return 0;
 }
 
+int engine_force(const struct engine **engine, char *reason, size_t size)
+{
+	const char *name = getenv("HAC_ENGINE");
+	const struct engine *forced;
+	int result;
+
+	if (!name || !*name)
+		return 0;
+	result = engine_find(name, &forced);
+	if (result)
+		return result;
+	if (forced->flags & ENGINE_CHOOSES)
+		return hac_fail(EINVAL, "HAC_ENGINE: '%s' is no engine but a choice; name one",
+				name);
+	snprintf(reason, size, "%s: demanded by HAC_ENGINE", name);
+	*engine = forced;
+	return 0;
+}
+
 int hac_get_engine(uint32_t index, struct hac_engine_info *info)
 {
 	const struct engine *engine;

@@ -74,26 +74,30 @@ int hac_get_info(hac *h, struct hac_info *info)
 	return 0;
 }
 
+struct hac_stats context_stats(const hac *h)
+{
+	struct hac_stats stats = h->stats;
+	size_t i;
+
+	stats.begin_ns = clock_to_ns(&h->start, h->begin_ticks);
+	stats.end_ns = clock_to_ns(&h->start, h->end_ticks);
+	stats.faults = h->past_faults;
+	for (i = 0; i < h->areas_count; i++)
+		stats.faults += atomic_load(&h->areas[i]->faults);
+	if (h->blind || (!h->areas_count && !stats.writes))
+		stats.writes = UINT64_MAX;
+	return stats;
+}
+
 int hac_get_stats(hac *h, struct hac_stats *stats)
 {
-	size_t i;
 	int result;
 
 	CHECK_SIZE(stats);
 	result = context_enter(h);
 	if (result)
 		return result;
-	*stats = h->stats;
-	stats->begin_ns = clock_to_ns(&h->start, h->begin_ticks);
-	stats->end_ns = clock_to_ns(&h->start, h->end_ticks);
-	stats->faults = h->past_faults;
-	stats->writes = h->past_writes;
-	for (i = 0; i < h->areas_count; i++) {
-		stats->faults += atomic_load(&h->areas[i]->faults);
-		stats->writes += atomic_load(&h->areas[i]->writes);
-	}
-	if (h->blind || (!h->areas_count && !stats->writes))
-		stats->writes = UINT64_MAX;
+	*stats = context_stats(h);
 	context_leave(h);
 	return 0;
 }

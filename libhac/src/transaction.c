@@ -12,15 +12,29 @@
 
 /* ------------------------------------------------------------ prepare -- */
 
+/* Edges of adopted memory are compared: single writes to them are not seen. */
+static size_t edges_changed(const struct delta *d, const struct area *area, size_t first)
+{
+	const struct hac_run *last = d->runs + d->runs_count - 1;
+
+	if (!(area->engine->flags & ENGINE_WORDS) || first == d->runs_count)
+		return 0;
+	return (d->runs[first].offset < area->head) + (last->offset + last->length > area->tail);
+}
+
 static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 {
 	size_t pages = h->delta.pages;
 	bool all = area->suspect;
 	bool whole = form == HAC_PAGES || (!area->twin && !(area->engine->flags & ENGINE_WORDS));
+	uint64_t writes = area->writes, fallbacks = area->fallbacks;
+	size_t first = h->delta.runs_count;
 	int result = area_harvest(area, &h->extents, false);
 
 	if (result)
 		return result;
+	h->delta.writes += area->writes - writes;
+	h->delta.fallbacks += area->fallbacks - fallbacks;
 	if (!whole)
 		extents_to_words(&h->extents, area->layout.size);
 	if (whole) {
@@ -37,6 +51,8 @@ static int add_area(hac *h, struct area *area, uint32_t form, bool bytes)
 	}
 	if (result)
 		area->suspect = true;
+	else
+		h->delta.fallbacks += edges_changed(&h->delta, area, first);
 	return result;
 }
 
@@ -176,10 +192,11 @@ static int push(hac *h, uint64_t epoch)
 
 static void count(hac *h, const struct delta *d)
 {
-	h->stats.transactions++;
 	h->stats.dirty_pages += d->pages;
 	h->stats.changed_words += d->words;
 	h->stats.delta_bytes += d->bytes_count;
+	h->stats.writes += d->writes;
+	h->stats.fallbacks += d->fallbacks;
 }
 
 /* The delta of this stage becomes the next epoch, or nothing changes. */
@@ -205,7 +222,7 @@ static int finish(hac *h, uint64_t *epoch)
 	}
 	h->drops_count = 0;
 	atomic_store(&h->epoch, next);
-	count(h, &h->delta);
+	h->stats.transactions++;
 	if (epoch)
 		*epoch = next;
 	return 0;
@@ -463,9 +480,11 @@ static int finish_prepared(hac *h, uint64_t *epoch)
 		return hac_fail(EPROTO,
 				"the transaction is not prepared: call hac_prepare() first");
 	result = finish(h, epoch);
-	if (!result)
-		h->stage = STAGE_IDLE;
-	return result;
+	if (result)
+		return result;
+	count(h, &h->delta);
+	h->stage = STAGE_IDLE;
+	return 0;
 }
 
 int hac_finish(hac *h, uint64_t *epoch)

@@ -304,7 +304,7 @@ static int add_log(struct area *area, const struct range *range, uint32_t second
 		return result;
 	while (i-- > 0)
 		(--entry)->width = 0;
-	atomic_fetch_add_explicit(&area->writes, seen, memory_order_relaxed);
+	area->writes += seen;
 	return 0;
 }
 
@@ -324,6 +324,8 @@ static int take_range(struct area *area, const struct tracker *tracker, const st
 		result = add_pages(area, tracker, range, found & HAC_XEN_COUNT, out);
 		if (result)
 			return result;
+		if (range->log)
+			area->fallbacks += found & HAC_XEN_COUNT;
 	} while (found & HAC_XEN_MORE);
 	return range->log ? add_log(area, range, second, out, false) : 0;
 }

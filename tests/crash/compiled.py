@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C programs of this folder, compiled against the library that pyhac uses."""
+"""C programs of the tests, compiled against the library that pyhac uses."""
 
 import os
 import shutil
@@ -21,13 +21,13 @@ def library() -> Path:
         return Path(next(paths))
 
 
-def compiled(name: str, folder: Path) -> str:
-    """Compile ``name``.c; the program. Skips where there is no compiler."""
+def compiled(name: str, folder: Path, source: Path = HERE) -> str:
+    """Compile ``name``.c of ``source``; the program. Skips where there is no compiler."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         pytest.skip("there is no C compiler")
     program, found = str(folder / name), library()
     command = [compiler, "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", f"-I{INCLUDE}"]
-    command += ["-o", program, str(HERE / f"{name}.c"), str(found), f"-Wl,-rpath,{found.parent}"]
+    command += ["-o", program, str(source / f"{name}.c"), str(found), f"-Wl,-rpath,{found.parent}"]
     subprocess.run(command, check=True)
     return program

@@ -100,7 +100,7 @@ static int take_log(struct area *area, struct emul *emul, struct extents *out, b
 		result = extents_add(out, emul->log[i].offset,
 				     emul->log[i].offset + emul->log[i].width);
 	if (!peek && !result) {
-		atomic_fetch_add(&area->writes, count);
+		area->writes += count;
 		atomic_store(&emul->count, 0);
 	}
 	atomic_store(&emul->harvesting, false);
@@ -110,8 +110,11 @@ static int take_log(struct area *area, struct emul *emul, struct extents *out, b
 static int harvest(struct area *area, struct extents *out, bool peek)
 {
 	struct emul *emul = area->engine_state;
+	size_t first = out->count;
 	int result = dirty_map_harvest(&emul->opened, area, out, peek);
 
+	for (; !peek && !result && first < out->count; first++)
+		area->fallbacks += (out->items[first].to - out->items[first].from) / PAGE_BYTES;
 	return result ? result : take_log(area, emul, out, peek);
 }
 
