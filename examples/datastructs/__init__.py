@@ -5,8 +5,8 @@
 
     ctx = pyhac.open("keys.hac")
     keys = LinkedList(ctx, "keys")  # made, or as the last transaction left it
-    keys.insert(7)                  # a transaction
-    with ctx.transaction():         # several in one
+    keys.insert(7)  # a transaction
+    with ctx.transaction():  # several in one
         keys.insert(8)
         keys.delete(7)
 

@@ -10,7 +10,7 @@ has never less than the right one. Whatever is done is a merge along the right s
 
 from collections.abc import Iterator
 
-from .memory import LENGTH, NULL, ROOT, Log, Words, allocate, kernel, store
+from .memory import LENGTH, NULL, ROOT, Log, Words, allocate, kernel, link, store
 from .structure import Heap, operation, word
 
 KEY, LEFT, RIGHT, NPL, NODE = range(5)  # words of a node, and how many they are
@@ -28,7 +28,7 @@ def _merge(words: Words, one: int, other: int, log: Log | None) -> int:
     if words[one + LEFT] == NULL:
         store(words, one + LEFT, other, log)
         return one
-    store(words, one + RIGHT, _merge(words, int(words[one + RIGHT]), other, log), log)
+    store(words, one + RIGHT, _merge(words, link(words[one + RIGHT]), other, log), log)
     left, right = words[one + LEFT], words[one + RIGHT]
     if words[left + NPL] < words[right + NPL]:
         store(words, one + LEFT, right, log)
@@ -44,14 +44,14 @@ def _insert(words: Words, head: Words, key: int, log: Log | None) -> None:
     store(words, node + NPL, 0, log)
     store(words, node + LEFT, NULL, log)
     store(words, node + RIGHT, NULL, log)
-    head[ROOT] = _merge(words, node, int(head[ROOT]), log)
+    head[ROOT] = _merge(words, node, link(head[ROOT]), log)
     head[LENGTH] += 1
 
 
 @kernel
 def _delete(words: Words, head: Words, log: Log | None) -> int:
     root = head[ROOT]
-    head[ROOT] = _merge(words, int(words[root + LEFT]), int(words[root + RIGHT]), log)
+    head[ROOT] = _merge(words, link(words[root + LEFT]), link(words[root + RIGHT]), log)
     head[LENGTH] -= 1
     return int(words[root + KEY])
 

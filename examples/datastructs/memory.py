@@ -13,7 +13,7 @@ is what a C program would keep in variables; its writes are not counted.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,10 @@ WORD = 4
 NULL = 0
 """The link to nowhere. Word 0 is a header, so no node begins there."""
 
+link = cast(Callable[[Any], int], np.int64)
+"""The kind of number that kernels give each other as a link. What is read from words has 32
+bits, and a recursive kernel would be compiled for each mixture of the two."""
+
 ROOT, LENGTH, FREE, OWN = range(4)
 """Words of the head: the first node, the number of keys, the first word that was never
 allocated. From OWN on a structure keeps what it wants."""
@@ -46,19 +50,34 @@ HEADER = 1
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+def _compiled(function: _Function, *signatures: Any, **options: bool) -> _Function:
+    compile_it = cast(Any, numba).njit(*signatures, **options)
+    compiled: _Function = compile_it(function)  # numba keeps the face of a function
+    return compiled
+
+
 def kernel(function: _Function) -> _Function:
     """Decorator: compiled at the first call, once for each kind of arguments."""
-    compiled: _Function = numba.njit(nogil=True)(function)
-    return compiled
+    return _compiled(function, nogil=True)
 
 
 def inlined(function: _Function) -> _Function:
     """Decorator: a kernel that becomes part of the kernels that call it."""
-    compiled: _Function = numba.njit(nogil=True, forceinline=True)(function)
-    return compiled
+    return _compiled(function, nogil=True, forceinline=True)
 
 
-@inlined
+def accessor(signature: str) -> Callable[[_Function], _Function]:
+    """Decorator: inlined, and compiled just twice, for no log and for one; not for each kind
+    of integers that it may be called with."""
+    signatures = [signature.format(log=log) for log in ("none", "uint32[:, ::1]")]
+
+    def decorate(function: _Function) -> _Function:
+        return _compiled(function, signatures, nogil=True, forceinline=True)
+
+    return decorate
+
+
+@accessor("void(int32[::1], int64, int64, {log})")
 def store(words: Words, index: int, value: int, log: Log | None) -> None:
     """``words[index] = value``. A log notes it before it happens; None costs nothing:
     numba compiles a kernel for each type of its arguments, and drops the branch."""
@@ -72,7 +91,7 @@ def store(words: Words, index: int, value: int, log: Log | None) -> None:
     words[index] = value
 
 
-@inlined
+@accessor("int64(int32[::1], int32[::1], int64, {log})")
 def allocate(words: Words, head: Words, size: int, log: Log | None) -> int:
     """The first of ``size`` words that are yours. What comes next is always the next free
     words: nothing is ever given back, so freeing needs no code."""

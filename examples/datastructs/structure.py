@@ -30,9 +30,9 @@ class Structure(ABC):
 
     - ``create(words, head)``: make it empty, in areas that are zero, with a kernel;
     - ``insert`` and ``delete``, each an :data:`operation`, ``find`` and ``__iter__``, as
-      :class:`Keys`, :class:`OrderedKeys`, :class:`Sequence`, :class:`Heap` or :class:`Queue` says. An insertion
-      calls ``room()`` first; kernels get ``self.words, self.head, ..., self.log``, keep
-      ``head[LENGTH]`` and write to words through ``store()`` only;
+      :class:`Keys`, :class:`OrderedKeys`, :class:`Sequence`, :class:`Heap` or :class:`Queue`
+      says. An insertion calls ``room()`` first; kernels get ``self.words, self.head, ...,
+      self.log``, keep ``head[LENGTH]`` and write to words through ``store()`` only;
     - ``check()``: AssertionError if anything is wrong with what it finds in memory;
     - a line in the table STRUCTURES of __init__.py, from which tests and benchmarks take it.
     """

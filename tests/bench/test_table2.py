@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is not installed")
 
-from microbench import table2  # noqa: E402
-from microbench.trace import PAGE, Trace  # noqa: E402
-from microbench.workloads import WORKLOADS, record  # noqa: E402
+from microbench import table2
+from microbench.trace import PAGE, Trace
+from microbench.workloads import WORKLOADS, record
 
 KNOWN = {("leftheap", "delete", 5, "pages"), ("heap", "delete", 5, "pages")}
 """Where no layout of the textbook's structures gives the paper's number."""
