@@ -13,10 +13,22 @@
 Begin reading with linked_list.py; memory.py and structure.py are what all share.
 """
 
+from .aa_tree import AATree
+from .avl_tree import AVLTree
+from .binary_search_tree import BinarySearchTree
 from .linked_list import LinkedList
+from .red_black_tree import RedBlackTree
+from .skip_list import SkipList
+from .splay_tree import SplayTree
 from .structure import Structure
 
 STRUCTURES: dict[str, type[Structure]] = {
     "list": LinkedList,
+    "aa": AATree,
+    "avl": AVLTree,
+    "dsl": SkipList,
+    "rb": RedBlackTree,
+    "splay": SplayTree,
+    "tree": BinarySearchTree,
 }
 """Every structure, by its name in table 2 of the paper."""
