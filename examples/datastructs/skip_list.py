@@ -24,7 +24,7 @@ KEY, RIGHT, DOWN, NODE = range(4)  # words of a node, and how many they are
 
 BOTTOM = HEADER  # below the lowest level; what is allocated first
 TAIL = BOTTOM + NODE + HEADER  # right of every level
-INFINITY = 2**31 - 1
+SMALLEST, INFINITY = -(2**31), 2**31 - 1
 
 
 @kernel
@@ -171,20 +171,21 @@ def _lowest(words: Words, head: Words) -> int:
 @kernel
 def _check_level(words: Words, free: int, above: int, most: int) -> int:
     """Check the level below this one, whose first node is ``above``; give its length."""
-    node, length = words[above + DOWN], 0
+    node, length, last = words[above + DOWN], 0, SMALLEST - 1
     while above != TAIL:
         assert node == words[above + DOWN], "a node leads down to the middle of a group"
-        group = 1
-        while words[node + KEY] != words[above + KEY]:
-            assert words[node + KEY] < words[above + KEY], "the keys are out of order"
+        group = 0
+        while last != words[above + KEY]:
+            assert TAIL < node < free, "a link leads out of its level"
+            assert last < words[node + KEY] <= words[above + KEY], "the keys are out of order"
+            last = words[node + KEY]
             node = words[node + RIGHT]
-            assert 0 < node < free, "a link leads out of the area"
             group += 1
             assert group <= 4, "a gap has more than three nodes"
         assert group >= 2, "a gap is empty"
         length += group
         assert length <= most, "there are more nodes than keys"
-        node, above = words[node + RIGHT], words[above + RIGHT]
+        above = words[above + RIGHT]
     assert node == TAIL, "a level goes on behind the last group"
     return length
 
