@@ -37,7 +37,7 @@ def _create(words: Words, head: Words, log: Log | None) -> None:
 def _skew(words: Words, node: int, log: Log | None) -> int:
     if words[words[node + LEFT] + LEVEL] == words[node + LEVEL]:
         node = rotate(words, node, RIGHT, log)
-    return int(node)
+    return node
 
 
 @kernel
@@ -45,7 +45,7 @@ def _split(words: Words, node: int, log: Log | None) -> int:
     if words[words[words[node + RIGHT] + RIGHT] + LEVEL] == words[node + LEVEL]:
         node = rotate(words, node, LEFT, log)
         store(words, node + LEVEL, words[node + LEVEL] + 1, log)
-    return int(node)
+    return node
 
 
 @kernel
@@ -58,7 +58,8 @@ def _insert_below(words: Words, head: Words, node: int, key: int, log: Log | Non
         store(words, leaf + RIGHT, NIL, log)
         return leaf
     side = side_of(words, node, key)
-    store(words, node + side, _insert_below(words, head, words[node + side], key, log), log)
+    child = _insert_below(words, head, int(words[node + side]), key, log)
+    store(words, node + side, child, log)
     return _split(words, _skew(words, node, log), log)
 
 
@@ -71,12 +72,12 @@ def _lower(words: Words, node: int, log: Log | None) -> int:
     if words[words[node + RIGHT] + LEVEL] > level:
         store(words, words[node + RIGHT] + LEVEL, level, log)
     node = _skew(words, node, log)
-    right = _skew(words, words[node + RIGHT], log)
+    right = _skew(words, int(words[node + RIGHT]), log)
     store(words, node + RIGHT, right, log)
-    store(words, right + RIGHT, _skew(words, words[right + RIGHT], log), log)
+    store(words, right + RIGHT, _skew(words, int(words[right + RIGHT]), log), log)
     node = _split(words, node, log)
-    store(words, node + RIGHT, _split(words, words[node + RIGHT], log), log)
-    return int(node)
+    store(words, node + RIGHT, _split(words, int(words[node + RIGHT]), log), log)
+    return node
 
 
 @kernel
@@ -87,7 +88,7 @@ def _delete_below(words: Words, node: int, found: int, key: int, log: Log | None
     side = side_of(words, node, key)
     if side == RIGHT:
         found = node
-    child = words[node + side]
+    child = int(words[node + side])
     store(words, node + side, _delete_below(words, child, found, key, log), log)
     if child == NIL:
         # The lowest node of the way. Its key, the next one, takes the place of the deleted.
@@ -96,14 +97,14 @@ def _delete_below(words: Words, node: int, found: int, key: int, log: Log | None
     lowest = min(words[words[node + LEFT] + LEVEL], words[words[node + RIGHT] + LEVEL])
     if lowest < words[node + LEVEL] - 1:
         node = _lower(words, node, log)
-    return int(node)
+    return node
 
 
 @kernel
 def _insert(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if contains(words, head[ROOT], NIL, key):
         return False
-    head[ROOT] = _insert_below(words, head, head[ROOT], key, log)
+    head[ROOT] = _insert_below(words, head, int(head[ROOT]), key, log)
     head[LENGTH] += 1
     return True
 
@@ -112,7 +113,7 @@ def _insert(words: Words, head: Words, key: int, log: Log | None) -> bool:
 def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if not contains(words, head[ROOT], NIL, key):
         return False
-    head[ROOT] = _delete_below(words, head[ROOT], NIL, key, log)
+    head[ROOT] = _delete_below(words, int(head[ROOT]), int(head[ROOT]), key, log)
     head[LENGTH] -= 1
     return True
 

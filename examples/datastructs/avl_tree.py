@@ -14,7 +14,7 @@ one rotation mends it, or two if the child leans to the inner side.
 import numpy as np
 
 from .memory import LENGTH, NULL, ROOT, Log, Words, allocate, kernel, store
-from .search_tree import KEY, LEFT, RIGHT, SearchTree, contains, opposite, rotate
+from .search_tree import KEY, LEFT, RIGHT, SearchTree, contains, opposite, rotate, side_of
 from .structure import operation, word
 
 HEIGHT, NODE = 3, 4  # the word after those of every tree; words of a node
@@ -43,7 +43,7 @@ def _sink(words: Words, node: int, side: int, log: Log | None) -> int:
 @kernel
 def _raise(words: Words, node: int, side: int, log: Log | None) -> int:
     """The child on this side is too high: bring it, or its inner child, above node."""
-    child, other = words[node + side], opposite(side)
+    child, other = int(words[node + side]), opposite(side)
     if _height(words, words[child + other]) > _height(words, words[child + side]):
         store(words, node + side, _sink(words, child, side, log), log)
     return _sink(words, node, other, log)
@@ -53,12 +53,10 @@ def _raise(words: Words, node: int, side: int, log: Log | None) -> int:
 def _balance(words: Words, node: int, log: Log | None) -> int:
     """Mend what one insertion or deletion below node has done; give who is there now."""
     left, right = _height(words, words[node + LEFT]), _height(words, words[node + RIGHT])
-    if left > right + 1:
-        node = _raise(words, node, LEFT, log)
-    elif right > left + 1:
-        node = _raise(words, node, RIGHT, log)
+    if abs(left - right) > 1:
+        node = _raise(words, node, LEFT if left > right else RIGHT, log)
     _measure(words, node, log)
-    return int(node)
+    return node
 
 
 @kernel
@@ -70,28 +68,25 @@ def _insert_below(words: Words, head: Words, node: int, key: int, log: Log | Non
         store(words, leaf + LEFT, NULL, log)
         store(words, leaf + RIGHT, NULL, log)
         return _balance(words, leaf, log)
-    side = LEFT if key < words[node + KEY] else RIGHT
-    store(words, node + side, _insert_below(words, head, words[node + side], key, log), log)
+    side = side_of(words, node, key)
+    child = _insert_below(words, head, int(words[node + side]), key, log)
+    store(words, node + side, child, log)
     return _balance(words, node, log)
 
 
 @kernel
 def _delete_below(words: Words, node: int, key: int, log: Log | None) -> int:
-    left, right = words[node + LEFT], words[node + RIGHT]
     if key == words[node + KEY]:
-        if left == NULL or right == NULL:
-            return int(right if left == NULL else left)
+        if words[node + LEFT] == NULL or words[node + RIGHT] == NULL:
+            return int(words[node + (LEFT if words[node + LEFT] != NULL else RIGHT)])
         # The node stays. It takes the next larger key, whose node goes.
-        lowest = right
+        lowest = words[node + RIGHT]
         while words[lowest + LEFT] != NULL:
             lowest = words[lowest + LEFT]
-        key = words[lowest + KEY]
+        key = int(words[lowest + KEY])
         store(words, node + KEY, key, log)
-        store(words, node + RIGHT, _delete_below(words, right, key, log), log)
-    elif key < words[node + KEY]:
-        store(words, node + LEFT, _delete_below(words, left, key, log), log)
-    else:
-        store(words, node + RIGHT, _delete_below(words, right, key, log), log)
+    side = side_of(words, node, key)
+    store(words, node + side, _delete_below(words, int(words[node + side]), key, log), log)
     return _balance(words, node, log)
 
 
@@ -99,7 +94,7 @@ def _delete_below(words: Words, node: int, key: int, log: Log | None) -> int:
 def _insert(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if contains(words, head[ROOT], NULL, key):
         return False
-    head[ROOT] = _insert_below(words, head, head[ROOT], key, log)
+    head[ROOT] = _insert_below(words, head, int(head[ROOT]), key, log)
     head[LENGTH] += 1
     return True
 
@@ -108,7 +103,7 @@ def _insert(words: Words, head: Words, key: int, log: Log | None) -> bool:
 def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if not contains(words, head[ROOT], NULL, key):
         return False
-    head[ROOT] = _delete_below(words, head[ROOT], key, log)
+    head[ROOT] = _delete_below(words, int(head[ROOT]), key, log)
     head[LENGTH] -= 1
     return True
 

@@ -76,11 +76,11 @@ def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
         lowest = words[node + RIGHT]
         while words[lowest + LEFT] != NULL:
             lowest = words[lowest + LEFT]
-        way = _way(words, head, words[lowest + KEY])
+        way = _way(words, head, int(words[lowest + KEY]))
         store(words, node + KEY, words[lowest + KEY], log)
         node = lowest
     child = words[node + LEFT] if words[node + LEFT] != NULL else words[node + RIGHT]
-    _assign(words, head, way, child, log)
+    _assign(words, head, way, int(child), log)
     head[LENGTH] -= 1
     return True
 

@@ -70,16 +70,16 @@ def _reorient(
         node = _sink(words, great, grand, opposite(side), log)
         store(words, node + COLOUR, BLACK, log)
     store(words, words[TOP + RIGHT] + COLOUR, BLACK, log)
-    return int(node), int(parent)
+    return node, parent
 
 
 @kernel
 def _insert(words: Words, head: Words, key: int, log: Log | None) -> bool:
     store(words, NIL + KEY, key, log)  # the way ends there at the latest
-    node = parent = grand = great = TOP
+    node = parent = grand = great = int(head[ROOT])
     while True:
         great, grand, parent = grand, parent, node
-        node = words[node + side_of(words, node, key)]
+        node = int(words[node + side_of(words, node, key)])
         if _red(words, words[node + LEFT]) and _red(words, words[node + RIGHT]):
             node, parent = _reorient(words, node, parent, grand, great, key, log)
         if words[node + KEY] == key:
@@ -103,22 +103,22 @@ def _redden(
     """Make a black node red whose parent is red, and whose child on this side is black.
     Gives its grandparent and its parent as they are then."""
     other = opposite(side)
-    child = words[node + other]
+    child = int(words[node + other])
     if _red(words, child):  # it takes the node's place and colour
         _sink(words, parent, node, side, log)
         store(words, child + COLOUR, BLACK, log)
         store(words, node + COLOUR, RED, log)
-        return int(parent), int(child)
+        return parent, child
     store(words, node + COLOUR, RED, log)
     if parent == TOP:  # the root: there is one black node less on every way
-        return int(grand), int(parent)
+        return grand, parent
     side = LEFT if words[parent + LEFT] == node else RIGHT
     other = opposite(side)
-    sibling = words[parent + other]
+    sibling = int(words[parent + other])
     if not _red(words, words[sibling + LEFT]) and not _red(words, words[sibling + RIGHT]):
         store(words, parent + COLOUR, BLACK, log)
         store(words, sibling + COLOUR, RED, log)
-        return int(grand), int(parent)
+        return grand, parent
     if _red(words, words[sibling + side]):
         sibling = _sink(words, parent, sibling, other, log)
     # The sibling's side has a red node to spare: its top node moves above the parent.
@@ -126,15 +126,15 @@ def _redden(
     store(words, sibling + COLOUR, RED, log)
     store(words, words[sibling + LEFT] + COLOUR, BLACK, log)
     store(words, words[sibling + RIGHT] + COLOUR, BLACK, log)
-    return int(sibling), int(parent)
+    return sibling, parent
 
 
 @kernel
 def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if not contains(words, words[TOP + RIGHT], NIL, key):
         return False
-    grand, parent, node = TOP, TOP, words[TOP + RIGHT]
-    found = NIL
+    grand = parent = int(head[ROOT])
+    node = found = int(words[parent + RIGHT])
     while True:
         # From the key's node on: one to the left, then to the right, to the next smaller key.
         side = RIGHT if key > words[node + KEY] else LEFT
@@ -144,7 +144,7 @@ def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
             grand, parent = _redden(words, grand, parent, node, side, log)
         if words[node + side] == NIL:
             break
-        grand, parent, node = parent, node, words[node + side]
+        grand, parent, node = parent, node, int(words[node + side])
     # This node is red and has no child. Its key takes the place of the deleted one.
     store(words, found + KEY, words[node + KEY], log)
     store(words, parent + (LEFT if words[parent + LEFT] == node else RIGHT), NIL, log)

@@ -102,25 +102,25 @@ def _fill(words: Words, before: int, node: int, last: bool, log: Log | None) -> 
     """See that the group below a node has a node to spare, with the help of a neighbour:
     the next, or, for the last of a group, the one before. Gives the node to go down from."""
     if _spare(words, node):
-        return int(node)
+        return node
     if not last:
-        following = words[node + RIGHT]
+        following = int(words[node + RIGHT])
         if _spare(words, following):  # its first node comes here
             first = words[following + DOWN]
             store(words, node + KEY, words[first + KEY], log)
             store(words, following + DOWN, words[first + RIGHT], log)
         else:
             _absorb(words, node, log)
-        return int(node)
+        return node
     if _spare(words, before):  # its last node comes here
         third = words[before + DOWN]
         while words[words[third + RIGHT] + KEY] != words[before + KEY]:
             third = words[third + RIGHT]
         store(words, before + KEY, words[third + KEY], log)
         store(words, node + DOWN, words[third + RIGHT], log)
-        return int(node)
+        return node
     _absorb(words, before, log)
-    return int(before)
+    return before
 
 
 @kernel
@@ -139,11 +139,11 @@ def _rename(words: Words, head: Words, key: int, new: int, log: Log | None) -> N
 def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if not _find(words, head, key):
         return False
-    above = head[ROOT]
+    above = int(head[ROOT])
     while True:
-        before, node = BOTTOM, words[above + DOWN]
+        before = node = int(words[above + DOWN])
         while key > words[node + KEY]:
-            before, node = node, words[node + RIGHT]
+            before, node = node, int(words[node + RIGHT])
         last = words[node + KEY] == words[above + KEY]
         if words[node + DOWN] == BOTTOM:
             break

@@ -40,7 +40,7 @@ def _splay(words: Words, node: int, key: int, log: Log | None) -> int:
     tree below ``node``, which has nodes; give it."""
     store(words, NIL + KEY, key, log)  # neither smaller nor larger: no special case for it
     smaller = larger = NIL  # roots of the two trees
-    last_smaller = last_larger = NIL  # where they grow
+    last_smaller = last_larger = NIL  # the nodes at which they grow
     while words[node + KEY] != key:
         if key < words[node + KEY]:
             if key < words[words[node + LEFT] + KEY]:
@@ -52,7 +52,7 @@ def _splay(words: Words, node: int, key: int, log: Log | None) -> int:
             else:
                 store(words, last_larger + LEFT, node, log)
             last_larger = node
-            node = words[node + LEFT]
+            node = int(words[node + LEFT])
         else:
             if key > words[words[node + RIGHT] + KEY]:
                 node = rotate(words, node, LEFT, log)
@@ -63,7 +63,7 @@ def _splay(words: Words, node: int, key: int, log: Log | None) -> int:
             else:
                 store(words, last_smaller + RIGHT, node, log)
             last_smaller = node
-            node = words[node + RIGHT]
+            node = int(words[node + RIGHT])
     if last_smaller == NIL:
         smaller = words[node + LEFT]
     else:
@@ -74,14 +74,14 @@ def _splay(words: Words, node: int, key: int, log: Log | None) -> int:
         store(words, last_larger + LEFT, words[node + RIGHT], log)
     store(words, node + LEFT, smaller, log)
     store(words, node + RIGHT, larger, log)
-    return int(node)
+    return node
 
 
 @kernel
 def _find(words: Words, head: Words, key: int, log: Log | None) -> bool:
     if head[ROOT] == NIL:
         return False
-    head[ROOT] = _splay(words, head[ROOT], key, log)
+    head[ROOT] = _splay(words, int(head[ROOT]), key, log)
     return bool(words[head[ROOT] + KEY] == key)
 
 
@@ -117,7 +117,7 @@ def _delete(words: Words, head: Words, key: int, log: Log | None) -> bool:
         head[ROOT] = right
     else:
         # All keys on the left are smaller: the largest comes up, with nothing to its right.
-        root = _splay(words, left, key, log)
+        root = _splay(words, int(left), key, log)
         store(words, root + RIGHT, right, log)
         head[ROOT] = root
     head[LENGTH] -= 1
