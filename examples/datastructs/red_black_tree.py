@@ -172,7 +172,7 @@ class RedBlackTree(SearchTree):
 
     @property
     def root(self) -> int:
-        return int(self.words[TOP + RIGHT])
+        return int(self.words[TOP + RIGHT]) or NIL
 
     def create(self, words: Words, head: Words) -> None:
         _create(words, head, self.log)

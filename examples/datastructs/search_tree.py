@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from .memory import FREE, LENGTH, NULL, ROOT, Log, Words, inlined, kernel, store
-from .structure import Keys, word
+from .structure import OrderedKeys, word
 
 KEY, LEFT, RIGHT = range(3)
 """Words of every tree's node."""
@@ -74,7 +74,7 @@ def walk(words: Words, node: int, nil: int, free: int, nodes: Words) -> None:
     assert count == len(nodes), "there are fewer nodes than keys"
 
 
-class SearchTree(Keys):
+class SearchTree(OrderedKeys):
     """Keys in ascending order."""
 
     nil: ClassVar[int] = NULL
@@ -82,7 +82,8 @@ class SearchTree(Keys):
 
     @property
     def root(self) -> int:
-        return int(self.head[ROOT])
+        """The topmost node. A standby that has not heard of the tree yet has zeros."""
+        return int(self.head[ROOT]) or self.nil
 
     def find(self, key: int) -> bool:
         return contains(self.words, self.root, self.nil, word(key))

@@ -18,7 +18,7 @@ split, merged and filled up on the way down: an operation never has to go back u
 from collections.abc import Iterator
 
 from .memory import FREE, HEADER, LENGTH, ROOT, Log, Words, allocate, kernel, store
-from .structure import Keys, operation, word
+from .structure import OrderedKeys, operation, word
 
 KEY, RIGHT, DOWN, NODE = range(4)  # words of a node, and how many they are
 
@@ -47,7 +47,7 @@ def _find(words: Words, head: Words, key: int) -> bool:
     node = head[ROOT]
     while node != BOTTOM and words[node + KEY] != key:
         node = words[node + (RIGHT if key > words[node + KEY] else DOWN)]
-    return node != BOTTOM
+    return bool(node != BOTTOM)
 
 
 @kernel
@@ -190,7 +190,7 @@ def _check_level(words: Words, free: int, above: int, most: int) -> int:
     return length
 
 
-class SkipList(Keys):
+class SkipList(OrderedKeys):
     """Keys in ascending order, up to 2**31 - 2. Every operation takes O(log n)."""
 
     def create(self, words: Words, head: Words) -> None:
@@ -209,10 +209,12 @@ class SkipList(Keys):
         return key != INFINITY and _delete(self.words, self.head, word(key), self.log)
 
     def find(self, key: int) -> bool:
-        return key != INFINITY and _find(self.words, self.head, word(key))
+        # A standby that has not heard of the list yet has zeros, and no levels.
+        return key != INFINITY and len(self) > 0 and _find(self.words, self.head, word(key))
 
     def __iter__(self) -> Iterator[int]:
-        words, node = self.words, _lowest(self.words, self.head)
+        words = self.words
+        node = _lowest(words, self.head) if len(self) else TAIL
         for _ in range(len(self)):
             yield int(words[node + KEY])
             node = words[node + RIGHT]

@@ -30,7 +30,7 @@ class Structure(ABC):
 
     - ``create(words, head)``: make it empty, in areas that are zero, with a kernel;
     - ``insert`` and ``delete``, each an :data:`operation`, ``find`` and ``__iter__``, as
-      :class:`Keys`, :class:`Sequence`, :class:`Heap` or :class:`Queue` says. An insertion
+      :class:`Keys`, :class:`OrderedKeys`, :class:`Sequence`, :class:`Heap` or :class:`Queue` says. An insertion
       calls ``room()`` first; kernels get ``self.words, self.head, ..., self.log``, keep
       ``head[LENGTH]`` and write to words through ``store()`` only;
     - ``check()``: AssertionError if anything is wrong with what it finds in memory;
@@ -82,6 +82,11 @@ class Structure(ABC):
             )
         self._words = self.ctx.resize(self.name, min(capacity, max(needed, 2 * self.words.size)))
 
+    def refuse_empty(self) -> None:
+        """For operations that need a key to take: IndexError if there is none."""
+        if not len(self):
+            raise IndexError(f"{self.name!r} is empty")
+
     def __len__(self) -> int:
         return int(self.head[LENGTH])
 
@@ -96,7 +101,7 @@ class Structure(ABC):
 
 
 class Keys(Structure):
-    """Every key at most once. Trees give them in ascending order."""
+    """Every key at most once."""
 
     @abstractmethod
     def insert(self, key: int) -> bool:
@@ -111,6 +116,10 @@ class Keys(Structure):
 
     def __contains__(self, key: int) -> bool:
         return self.find(key)
+
+
+class OrderedKeys(Keys):
+    """Every key at most once; iteration is in ascending order."""
 
 
 class Sequence(Structure):

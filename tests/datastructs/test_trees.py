@@ -13,6 +13,7 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 from examples.datastructs import (
     STRUCTURES,
+    OrderedKeys,
     aa_tree,
     avl_tree,
     red_black_tree,
@@ -275,6 +276,7 @@ def test_check_finds_damage_in_a_skip_list(
 @pytest.mark.parametrize("name", ORDERED)
 def test_extreme_keys(ctx: pyhac.Context, name: str) -> None:
     keys = STRUCTURES[name](ctx, name)
+    assert isinstance(keys, OrderedKeys)
     largest = 2**31 - (2 if name == "dsl" else 1)
     for turn in range(2):
         for key in (0, -(2**31), largest, -1, 1):
