@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("keys", nargs="*", type=int, help="heaps and queues choose what to delete")
     options = parser.parse_args()
     try:
-        with pyhac.open(options.image) as ctx:
+        # partial: the image may hold other structures, which stay as they are.
+        with pyhac.open(options.image, partial=True) as ctx:
             structure = STRUCTURES[options.structure](ctx, options.structure)
             with ctx.transaction():
                 answers = work(structure, options.operation, options.keys)
@@ -47,7 +48,7 @@ def main() -> int:
             shown = ", ".join(map(str, islice(structure, MOST_SHOWN)))
             more = ", ..." if len(structure) > MOST_SHOWN else ""
             print(f"{options.structure}: {len(structure)} keys: {shown}{more}")
-    except (pyhac.Error, OSError, ValueError, LookupError) as why:
+    except (pyhac.Error, OSError, ValueError, LookupError, OverflowError, MemoryError) as why:
         print(f"{options.image}: {why}", file=sys.stderr)
         return 1
     return 1 if False in answers else 0
