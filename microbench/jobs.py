@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""From sweeps to jobs: what is refused, what is left out, and how long is measured."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from microbench.cells import NAIVE, Cell, Replay, Variant, listing
+from microbench.measuring import Job
+from microbench.rows import Skip
+from microbench.sweeps import Sweep, Workload
+
+QUICK_SHARE = 10  # of Tcount
+
+Reasons = Mapping[str, str | None]
+"""For each engine of libhac why it does not work here; None: it does."""
+
+
+class Refused(Exception):
+    """What was asked for is impossible; the message says why. Nothing was run."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done for a row."""
+
+    rounds: int
+    round_ms: float  # of a pattern; inside Xen in millions of instructions
+    sampled: int  # transactions of a trace in a round, about
+
+
+NATIVE, NATIVE_QUICK = Effort(9, 20.0, 60), Effort(3, 10.0, 25)
+# At least 50 transactions in all; more rounds are run until they lie together.
+XEN, XEN_QUICK = Effort(5, 4.0, 12), Effort(5, 2.0, 10)
+XEN_ROUNDS_MOST = 12
+
+
+def effort(place: str, quick: bool) -> Effort:
+    if place == "xen":
+        return XEN_QUICK if quick else XEN
+    return NATIVE_QUICK if quick else NATIVE
+
+
+def tcount(sweep: Sweep, quick: bool) -> int:
+    return max(1, sweep.tcount // QUICK_SHARE) if quick else sweep.tcount
+
+
+def parameters(sweep: Sweep, place: str, quick: bool) -> dict[str, Any]:
+    """Those of the file, as they hold in this place."""
+    inside = sweep.parameters.get("xen", {}) if place == "xen" else {}
+    found = {**sweep.parameters, **inside, "tcount": tcount(sweep, quick)}
+    found.pop("xen", None)
+    return found
+
+
+def here() -> Reasons:
+    """The engines, as libhac finds them in this place."""
+    import pyhac
+
+    return {e.name: None if e.available else e.reason for e in pyhac.engines()}
+
+
+def check_names(
+    sweeps: Iterable[Sweep], place: str, named: Iterable[str], reasons: Reasons
+) -> None:
+    """Every name is one of an engine."""
+    known = (NAIVE, *reasons)
+    asked = [("--engines", name) for name in named]
+    asked += [(sweep.name, name) for sweep in sweeps for name in sweep.part(place).engines]
+    for where, name in asked:
+        if name not in known:
+            raise Refused(f"{where}: there is no engine {name!r}; there are {', '.join(known)}")
+
+
+def check_available(named: Iterable[str], reasons: Reasons) -> None:
+    """What was asked for by name has to work."""
+    for name in named:
+        if reason := reasons.get(name):
+            raise Refused(f"engine {name} is not available here: {reason}")
+
+
+def sift(planned: Iterable[Job], reasons: Reasons) -> tuple[list[Job], list[Skip]]:
+    """The jobs without the engines that do not work here, and what that leaves out."""
+    jobs, absent = list[Job](), dict[str, str]()
+    for job in planned:
+        working = []
+        for variant in job.variants:
+            if reason := reasons.get(variant.engine):
+                absent[f"{job.sweep}: {variant.engine}"] = reason
+            else:
+                working.append(variant)
+        jobs.append(replace(job, variants=tuple(working)))
+    return jobs, [{"what": what, "reason": reason} for what, reason in absent.items()]
+
+
+def _replays(
+    sweep: Sweep,
+    cells: Iterable[Workload],
+    variants: tuple[Variant, ...],
+    how: tuple[int, int],
+    tick: Callable[[str], None],
+) -> Iterator[Job]:
+    from microbench.sampling import choose
+    from microbench.trace import Trace
+    from microbench.traces import recorded
+
+    opts: dict[tuple[str, str], list[int]] = {}
+    for cell in cells:
+        opts.setdefault((cell.structure, cell.operation), []).append(cell.opt)
+    for name, path in recorded(opts, tick):
+        trace = Trace.load(path)
+        for opt in opts[name]:
+            yield Job(
+                sweep.name,
+                Replay(*name, opt, path),
+                variants,
+                len(trace.memory),
+                trace.transactions(opt),
+                choose(trace, opt, *how),
+            )
+
+
+def plan(
+    sweeps: Sequence[Sweep],
+    place: str,
+    quick: bool,
+    named: Sequence[str],
+    tick: Callable[[str], None] = lambda what: None,
+) -> list[Job]:
+    """All cells of the sweeps; `tick` is called before a trace is recorded or read."""
+    jobs: list[Job] = []
+    wanted = effort(place, quick)
+    how = wanted.sampled, XEN_ROUNDS_MOST if place == "xen" else wanted.rounds
+    for sweep in sweeps:
+        part = sweep.part(place)
+        variants = tuple(map(listing, named or dict.fromkeys((NAIVE, *part.engines))))
+        count = tcount(sweep, quick)
+        for cell in part.cells:
+            if isinstance(cell, Cell):
+                jobs.append(Job(sweep.name, cell, variants, cell.cda_bytes, count))
+        workloads = [cell for cell in part.cells if isinstance(cell, Workload)]
+        jobs += _replays(sweep, workloads, variants, how, tick)
+    return jobs
+
+
+def traces(sweeps: Iterable[Sweep], place: str) -> int:
+    """How often plan() will call `tick`."""
+    return sum(
+        len(
+            {(c.structure, c.operation) for c in sweep.part(place).cells if isinstance(c, Workload)}
+        )
+        for sweep in sweeps
+    )
