@@ -100,13 +100,15 @@ def _replays(
     how: tuple[int, int],
     tick: Callable[[str], None],
 ) -> Iterator[Job]:
-    from microbench.sampling import choose
-    from microbench.trace import Trace
-    from microbench.traces import recorded
-
     opts: dict[tuple[str, str], list[int]] = {}
     for cell in cells:
         opts.setdefault((cell.structure, cell.operation), []).append(cell.opt)
+    if not opts:
+        return
+    from microbench.sampling import choose  # for numpy, which patterns do without
+    from microbench.trace import Trace
+    from microbench.traces import recorded
+
     for name, path in recorded(opts, tick):
         trace = Trace.load(path)
         for opt in opts[name]:
@@ -126,9 +128,10 @@ def plan(
     quick: bool,
     named: Sequence[str],
     tick: Callable[[str], None] = lambda what: None,
-) -> list[Job]:
-    """All cells of the sweeps; `tick` is called before a trace is recorded or read."""
-    jobs: list[Job] = []
+) -> tuple[list[Job], list[Skip]]:
+    """All cells of the sweeps, and what cannot be recorded here; `tick` is called before a
+    trace is recorded or read."""
+    jobs, skipped = list[Job](), list[Skip]()
     wanted = effort(place, quick)
     how = wanted.sampled, XEN_ROUNDS_MOST if place == "xen" else wanted.rounds
     for sweep in sweeps:
@@ -139,8 +142,11 @@ def plan(
             if isinstance(cell, Cell):
                 jobs.append(Job(sweep.name, cell, variants, cell.cda_bytes, count))
         workloads = [cell for cell in part.cells if isinstance(cell, Workload)]
-        jobs += _replays(sweep, workloads, variants, how, tick)
-    return jobs
+        try:
+            jobs += _replays(sweep, workloads, variants, how, tick)
+        except ImportError as error:
+            skipped.append({"what": f"{sweep.name}: data structures", "reason": str(error)})
+    return jobs, skipped
 
 
 def traces(sweeps: Iterable[Sweep], place: str) -> int:

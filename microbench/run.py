@@ -135,7 +135,8 @@ def _measure(chosen: Sequence[Sweep], options: argparse.Namespace, reasons: Reas
     steps = jobs.traces(chosen, place) + cells * each + tables * len(table2.PAPER)
     progress = Progress(steps)
     try:
-        planned = jobs.plan(chosen, place, options.quick, options.engines, progress)
+        planned, skipped = jobs.plan(chosen, place, options.quick, options.engines, progress)
+        found["skipped"] += skipped
         if options.xen:
             run_xen.measure(planned, options.engines, found, progress)
         else:
