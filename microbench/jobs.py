@@ -2,11 +2,11 @@
 """From sweeps to jobs: what is refused, what is left out, and how long is measured."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from microbench.cells import NAIVE, Cell, Replay, Variant, listing
-from microbench.measuring import Job
+from microbench.measuring import Effort, Job
 from microbench.rows import Skip
 from microbench.sweeps import Sweep, Workload
 
@@ -20,18 +20,11 @@ class Refused(Exception):
     """What was asked for is impossible; the message says why. Nothing was run."""
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How much is done for a row."""
-
-    rounds: int
-    round_ms: float  # of a pattern; inside Xen in millions of instructions
-    sampled: int  # transactions of a trace in a round, about
-
-
-NATIVE, NATIVE_QUICK = Effort(9, 20.0, 60), Effort(3, 10.0, 25)
+NATIVE = Effort(rounds=9, round_ms=20, least=4, sampled=60, before=2)
+NATIVE_QUICK = Effort(rounds=5, round_ms=8, least=4, sampled=25, before=2)
 # At least 50 transactions in all; more rounds are run until they lie together.
-XEN, XEN_QUICK = Effort(5, 4.0, 12), Effort(5, 2.0, 10)
+XEN = Effort(rounds=5, round_ms=4, least=10, sampled=12, before=1)
+XEN_QUICK = Effort(rounds=5, round_ms=2, least=10, sampled=10, before=1)
 XEN_ROUNDS_MOST = 12
 
 

@@ -19,6 +19,17 @@ COPIED = 8
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is done for a row."""
+
+    rounds: int
+    round_ms: float  # of a pattern; inside Xen in millions of instructions
+    least: int  # transactions of a pattern in a round
+    sampled: int  # transactions of a trace in a round, about
+    before: int  # each of these is run, to warm up
+
+
+@dataclass(frozen=True)
 class Job:
     """A cell to measure, with these variants of engines."""
 
@@ -84,17 +95,17 @@ def _weighed(answers: Sequence[Answer], weights: Sequence[float]) -> Round:
     )
 
 
-def taker(job: Job, program: Program, round_ms: float, least: int = 4) -> Take:
+def taker(job: Job, program: Program, effort: Effort) -> Take:
     """How a round of this program is run: a stretch of a pattern, or a sample of a trace."""
     if isinstance(job.cell, Cell):
-        count = max(least, calibrate(program.run, round_ms))
-        copies = max(least, count // COPIED)
+        count = max(effort.least, calibrate(program.run, effort.round_ms))
+        copies = max(2, count // COPIED)
         return lambda turn: _whole(program.stretch(count), program.copy(copies), count, copies)
-    program.sample([transaction for transaction, _ in job.sample[0]][:3])  # to warm up
+    program.run(3)
 
     def take(turn: int) -> Round:
         picks = sorted(enumerate(job.sample[turn]), key=lambda pick: pick[1])
-        answers = program.sample([transaction for _, (transaction, _) in picks])
+        answers = program.sample([number for _, (number, _) in picks], effort.before)
         by_part = {part: answer for (part, _), answer in zip(picks, answers, strict=True)}
         weights = [weight for _, weight in job.sample[turn]]
         return _weighed([by_part[part] for part in range(len(weights))], weights)
@@ -103,13 +114,13 @@ def taker(job: Job, program: Program, round_ms: float, least: int = 4) -> Take:
 
 
 def interleaved(
-    job: Job, rounds: int, round_ms: float, tick: Callable[[], None], log: Log
+    job: Job, effort: Effort, tick: Callable[[], None], log: Log
 ) -> dict[Variant, list[Round]]:
     """Rounds of all engines in turn. Raises ProgramFailed when a program dies."""
     found: dict[Variant, list[Round]] = {}
     done = 0
-    for share, programs in sets(job.cell, job.variants, rounds, log):
-        takes = {variant: taker(job, p, round_ms) for variant, p in programs.items()}
+    for share, programs in sets(job.cell, job.variants, effort.rounds, log):
+        takes = {variant: taker(job, p, effort) for variant, p in programs.items()}
         for turn, variant in turns(list(takes), share, tick):
             found.setdefault(variant, []).append(takes[variant](done + turn))
         done += share

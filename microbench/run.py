@@ -118,7 +118,7 @@ def _measure_here(planned: Sequence[Job], reasons: Reasons, found: Results, tick
     for job in here:
         what = f"{job.sweep}: {job.cell}"
         try:
-            rounds = interleaved(job, effort.rounds, effort.round_ms, partial(tick, what), log)
+            rounds = interleaved(job, effort, partial(tick, what), log)
         except ProgramFailed as error:
             log.failed.append({"what": what, "reason": str(error)})
             continue
