@@ -3,9 +3,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 KIB, MIB = 1 << 10, 1 << 20
 NAIVE = "naive-pt"
+# Of a trace, for each round: a transaction of each part of the trace, and the part's share of
+# all transactions.
+Sample = tuple[tuple[tuple[int, float], ...], ...]
 ENGINES = ("pt", "emul", "uffd", "compare", "auto")
 PAGE_ENGINES = ("pt", "uffd")  # measured in page form without a twin, too
 NEXT_ENGINES = ("uffd", "compare")  # measured in a loop of hac_next(), too
@@ -27,6 +31,27 @@ class Cell:
         shape = f"PPT {self.ppt}, WPP {self.wpp}, {self.pattern}"
         return f"{self.cda_bytes // unit} {size}, {shape}{threads}"
 
+    def arguments(self) -> list[str]:
+        """For the programs in C."""
+        words = ["--cda", str(self.cda_bytes), "--ppt", str(self.ppt), "--wpp", str(self.wpp)]
+        return [*words, "--pattern", self.pattern, "--threads", str(self.threads)]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A workload: `opt` operations of a data structure a transaction, from a trace."""
+
+    structure: str
+    operation: str
+    opt: int
+    trace: Path
+
+    def __str__(self) -> str:
+        return f"{self.structure} {self.operation}, OPT {self.opt}"
+
+    def arguments(self) -> list[str]:
+        return ["--trace", str(self.trace), "--opt", str(self.opt)]
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -40,6 +65,26 @@ class Variant:
             return self.engine
         name = self.engine if self.twin else f"{self.engine} {self.delta}, no twin"
         return name if self.loop == "begin-end" else f"{name}, hac_{self.loop}"
+
+
+# The form in which an engine's result is what the paper's is: pages or words are listed, and
+# nothing is compared. Those that are not named here compare with a twin.
+LISTS = {
+    NAIVE: "pages",
+    "pt": "pages",
+    "uffd": "pages",
+    "ptxen": "pages",
+    "scanxen": "pages",
+    "emul": "words",
+    "emulxen": "words",
+}
+
+
+def listing(engine: str) -> Variant:
+    """The engine as the evaluation measures it: transactions follow each other, as in the
+    paper's loops, without a look for writes between them."""
+    form = LISTS.get(engine)
+    return Variant(engine, form or "words", twin=form is None, loop="next")
 
 
 FULL = (

@@ -4,12 +4,13 @@
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from microbench.cells import NAIVE, Cell, Variant
+from microbench.cells import NAIVE, Cell, Replay, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
 UNAVAILABLE = 77
@@ -44,19 +45,28 @@ def executable(name: str) -> Path:
     )
 
 
-def command(cell: Cell, variant: Variant) -> list[str]:
+def command(cell: Cell | Replay, variant: Variant) -> list[str]:
     naive = variant.engine == NAIVE
-    words = [str(executable("naive_pt" if naive else "engine_bench"))]
-    words += ["--cda", str(cell.cda_bytes), "--ppt", str(cell.ppt), "--wpp", str(cell.wpp)]
-    words += ["--pattern", cell.pattern, "--threads", str(cell.threads)]
+    words = [str(executable("naive_pt" if naive else "engine_bench")), *cell.arguments()]
     if not naive:
         words += ["--engine", variant.engine, "--delta", variant.delta, "--loop", variant.loop]
         words += [] if variant.twin else ["--no-twin"]
     return words
 
 
+class Answer(NamedTuple):
+    """What a program answers; serve.h says what it means."""
+
+    ns: int
+    pages: int
+    words: int
+    writes: int
+    copy_ns: int
+    copy_bytes: int
+
+
 class Served:
-    """One process that speaks the protocol of serve.h. Idle between calls of run()."""
+    """One process that speaks the protocol of serve.h. Idle between calls of its methods."""
 
     def __init__(self, words: list[str], name: str) -> None:
         self.transactions = self.pages = self.words = 0
@@ -68,6 +78,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=self._complaint,
             text=True,
+            process_group=0,  # Ctrl-C is ours; it goes when its input ends
         )
         try:
             if self._answer() != "ready":
@@ -88,19 +99,38 @@ class Served:
             raise Unavailable(complaint)
         raise ProgramFailed(f"{self._name} ended with {code}: {complaint}")
 
-    def run(self, transactions: int) -> int:
-        """Run so many transactions; the nanoseconds that they took."""
+    def _ask(self, line: str, answers: int = 1) -> list[Answer]:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # _answer() knows why
-            self._process.stdin.write(f"run {transactions}\n")
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
-        elapsed, pages, words = (int(word) for word in self._answer().split())
-        self.transactions += transactions
-        self.pages += pages
-        self.words += words
-        return elapsed
+        return [Answer(*map(int, self._answer().split())) for _ in range(answers)]
 
-    def close(self) -> None:
+    def run(self, transactions: int) -> int:
+        """Run so many transactions; the nanoseconds that they took."""
+        return self.stretch(transactions).ns
+
+    def stretch(self, transactions: int) -> Answer:
+        """The same, with all that they reported."""
+        (answer,) = self._ask(f"run {transactions}")
+        self.transactions += transactions
+        self.pages += answer.pages
+        self.words += max(answer.words, 0)
+        return answer
+
+    def copy(self, transactions: int) -> Answer:
+        """Run so many one by one, and copy the result of each."""
+        return self._ask(f"copy {transactions}")[0]
+
+    def sample(self, transactions: Sequence[int], before: int) -> list[Answer]:
+        """Run these of a trace (from 0 on), each after so many before it that are not
+        measured, and copy the result of each."""
+        numbers = " ".join(map(str, (before, *transactions)))
+        return self._ask(f"sample {numbers}", len(transactions))
+
+    def close(self, at_once: bool = False) -> None:
+        if at_once:
+            self._process.kill()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):
@@ -122,11 +152,11 @@ class Served:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(at_once=kind is not None)
 
 
 class Program(Served):
     """One variant of one cell."""
 
-    def __init__(self, cell: Cell, variant: Variant) -> None:
+    def __init__(self, cell: Cell | Replay, variant: Variant) -> None:
         super().__init__(command(cell, variant), f"{variant} ({cell})")

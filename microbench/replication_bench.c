@@ -294,7 +294,7 @@ int main(int argc, char **argv)
 		if (!area || !copies)
 			errx(1, "no memory");
 		memset(copies, 1, ring);
-		serve(run_memcpy);
+		serve(&(struct service){ .run = run_memcpy });
 		return 0;
 	}
 	if (!strcmp(mode, "none")) {
@@ -308,7 +308,7 @@ int main(int argc, char **argv)
 	area = address;
 	transact();
 	if (!strcmp(mode, "none") || !strcmp(mode, "ring"))
-		serve(run_bursts);
+		serve(&(struct service){ .run = run_bursts });
 	else if (!strcmp(mode, "stream") || !strcmp(mode, "single"))
 		stream(transactions, !strcmp(mode, "single"));
 	else

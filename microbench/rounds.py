@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Interleaved rounds: what disturbs the machine disturbs all that is compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 # Runs so many transactions; the nanoseconds that they took.
 Run = Callable[[int], int]
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,25 @@ def measure(samples: list[float]) -> Measure:
     return Measure(middle, median(abs(sample - middle) for sample in samples))
 
 
+def turns(
+    names: Sequence[Name], rounds: int, tick: Callable[[], None] = lambda: None
+) -> Iterator[tuple[int, Name]]:
+    """Every one once a round, with the round's number; who starts changes from round to round."""
+    for turn in range(rounds):
+        start = turn % max(len(names), 1)
+        for name in [*names[start:], *names[:start]]:
+            yield turn, name
+        tick()
+
+
 def sample(
     runs: Mapping[str, Run], effort: Effort, tick: Callable[[], None] = lambda: None
 ) -> dict[str, list[float]]:
-    """Nanoseconds a transaction in each round; `tick` is called after each round of all.
-
-    Each round runs every one once; the one that starts changes from round to round.
-    """
-    names = list(runs)
+    """Nanoseconds a transaction in each round; `tick` is called after each round of all."""
     counts = {name: calibrate(run, effort.round_ms) for name, run in runs.items()}
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(effort.rounds):
-        start = turn % max(len(names), 1)
-        for name in names[start:] + names[:start]:
-            samples[name].append(runs[name](counts[name]) / counts[name])
-        tick()
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for _, name in turns(list(runs), effort.rounds, tick):
+        samples[name].append(runs[name](counts[name]) / counts[name])
     return samples
 
 

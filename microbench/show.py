@@ -4,7 +4,8 @@
 import sys
 from collections.abc import Sequence
 
-from microbench.cells import Cell, Variant
+from microbench import results, table2
+from microbench.cells import NAIVE, Cell, Variant
 from microbench.rows import Document, Row, Skip
 from microbench.targets import wanted_ratio
 
@@ -122,3 +123,30 @@ def show(document: Document) -> None:
         print(f"  {verdict:8}{target['name']} {target['wanted']:g}; got {target['got']:.2f}")
     _show_list("not measured", document["skipped"])
     _show_list("FAILED", document["failed"])
+
+
+def cell_of(row: results.Row) -> str:
+    """What a row of a result file measures, for the eye."""
+    if row["structure"] is not None:
+        return f"{row['structure']} {row['operation']}, OPT {row['opt']}"
+    assert row["ppt"] is not None
+    assert row["wpp"] is not None
+    return str(Cell(row["cda_bytes"], row["ppt"], row["wpp"]))
+
+
+def show_results(found: results.Results) -> None:
+    """What `run` has found."""
+    shown, naive = "", 0.0
+    for row in found["rows"]:
+        if (cell := f"{row['sweep']}: {cell_of(row)}") != shown:
+            shown, naive = cell, row["per_txn"] if row["engine"] == NAIVE else 0.0
+            print(f"\n{cell}")
+        spread = 100 * row["spread"] / max(row["per_txn"], 1e-9)
+        print(
+            f"  {row['engine']:10}{row['per_txn']:14,.1f} {row['unit']} ±{spread:3.0f} %"
+            f"{naive / max(row['per_txn'], 1e-9):9.2f}x   copy {row['copy_per_txn']:,.1f}"
+        )
+    if found["table2"]:
+        print(f"\n{table2.show(found['table2'])}")
+    _show_list("not measured", found["skipped"])
+    _show_list("FAILED", found["failed"])

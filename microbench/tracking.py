@@ -8,12 +8,20 @@ from functools import partial
 from operator import truediv
 from statistics import median
 
-from microbench.cells import NAIVE, Cell, Variant, variants
+from microbench.cells import NAIVE, Cell, Replay, Variant, variants
 from microbench.program import Program, ProgramFailed, Unavailable
 from microbench.rounds import Effort, measure, sample
 from microbench.rows import Row, Skip
 
 SETS = 3  # sets of processes for each cell
+
+
+@dataclass
+class Log:
+    """What could not be measured."""
+
+    skipped: list[Skip] = field(default_factory=list)  # not to be had here
+    failed: list[Skip] = field(default_factory=list)
 
 
 @dataclass
@@ -55,56 +63,58 @@ def _row(cell: Cell, variant: Variant, tally: Tally, naive: Tally) -> Row:
 
 
 def _start(
-    cell: Cell, wanted: Iterable[Variant], stack: ExitStack
-) -> tuple[dict[Variant, Program], list[Skip], list[Skip]]:
-    skipped: list[Skip] = []
-    failed: list[Skip] = []
+    cell: Cell | Replay, wanted: Iterable[Variant], stack: ExitStack, log: Log
+) -> dict[Variant, Program]:
     programs: dict[Variant, Program] = {}
     for variant in wanted:
         what = f"{variant} ({cell})"
         try:
             programs[variant] = stack.enter_context(Program(cell, variant))
         except Unavailable as reason:
-            skipped.append({"what": what, "reason": str(reason)})
+            log.skipped.append({"what": what, "reason": str(reason)})
         except ProgramFailed as error:
             if variant.engine == NAIVE:
                 raise  # nothing to compare with
-            failed.append({"what": what, "reason": str(error)})
-    return programs, skipped, failed
+            log.failed.append({"what": what, "reason": str(error)})
+    return programs
+
+
+def sets(
+    cell: Cell | Replay, wanted: Sequence[Variant], rounds: int, log: Log
+) -> Iterator[tuple[int, dict[Variant, Program]]]:
+    """The rounds, spread over several sets of processes, each with its share of them: where
+    in memory a process happens to lie makes it up to a third faster or slower. What does not
+    start is noted once and left out.
+    """
+    for share in _shares(rounds):
+        with ExitStack() as stack:
+            programs = _start(cell, wanted, stack, log)
+            wanted = list(programs)
+            yield share, programs
 
 
 def measure_cell(
-    cell: Cell, engines: Sequence[str], effort: Effort, tick: Callable[[], None]
-) -> tuple[list[Row], list[Skip], list[Skip]]:
-    """The rows of a cell, what could not be measured here, and what failed to start.
+    cell: Cell, engines: Sequence[str], effort: Effort, tick: Callable[[], None], log: Log
+) -> list[Row]:
+    """The rows of a cell.
 
-    The rounds are spread over several sets of processes: where in memory a
-    process happens to lie makes it up to a third faster or slower.
     Raises ProgramFailed when a program dies later; nothing of the cell is kept then.
     """
-    wanted = list(variants(engines))
-    skipped: list[Skip] = []
-    failed: list[Skip] = []
     tallies: dict[Variant, Tally] = {}
-    for rounds in _shares(effort.rounds):
-        with ExitStack() as stack:
-            programs, new_skipped, new_failed = _start(cell, wanted, stack)
-            skipped += new_skipped
-            failed += new_failed
-            wanted = list(programs)
-            runs = {str(variant): program.run for variant, program in programs.items()}
-            found = sample(runs, Effort(rounds, effort.round_ms), tick)
-            for variant, program in programs.items():
-                tallies.setdefault(variant, Tally()).add(program, found[str(variant)])
+    for rounds, programs in sets(cell, list(variants(engines)), effort.rounds, log):
+        runs = {str(variant): program.run for variant, program in programs.items()}
+        found = sample(runs, Effort(rounds, effort.round_ms), tick)
+        for variant, program in programs.items():
+            tallies.setdefault(variant, Tally()).add(program, found[str(variant)])
     naive = next(tally for variant, tally in tallies.items() if variant.engine == NAIVE)
-    return [_row(cell, v, tallies[v], naive) for v in wanted], skipped, failed
+    return [_row(cell, variant, tally, naive) for variant, tally in tallies.items()]
 
 
 def _shares(rounds: int) -> Iterator[int]:
     """The rounds of each set of processes."""
-    sets = min(SETS, rounds)
-    for i in range(sets):
-        yield rounds // sets + (i < rounds % sets)
+    count = min(SETS, rounds)
+    for i in range(count):
+        yield rounds // count + (i < rounds % count)
 
 
 def measure_cells(
@@ -115,17 +125,10 @@ def measure_cells(
 ) -> tuple[list[Row], list[Skip], list[Skip]]:
     """Rows, skipped and failed ones; `progress` is called once a round."""
     rows: list[Row] = []
-    skipped: list[Skip] = []
-    failed: list[Skip] = []
+    log = Log()
     for cell in cells:
         try:
-            new, not_here, broken = measure_cell(
-                cell, engines, effort, partial(progress, str(cell))
-            )
+            rows += measure_cell(cell, engines, effort, partial(progress, str(cell)), log)
         except ProgramFailed as error:
-            failed.append({"what": str(cell), "reason": str(error)})
-            continue
-        rows += new
-        skipped += not_here
-        failed += broken
-    return rows, skipped, failed
+            log.failed.append({"what": str(cell), "reason": str(error)})
+    return rows, log.skipped, log.failed

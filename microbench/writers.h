@@ -7,14 +7,14 @@
 #ifndef MICROBENCH_WRITERS_H
 #define MICROBENCH_WRITERS_H
 
-#include "pattern.h"
+#include "workload.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
 struct writers {
-	const struct pattern *pattern;
+	const struct workload *workload;
 	void *area;
 	_Atomic uint64_t go; /* the transaction to write */
 	_Atomic unsigned int done;
@@ -44,7 +44,7 @@ static inline void *writers_main(void *argument)
 		txn = atomic_load_explicit(&w->go, memory_order_acquire);
 		if (txn != seen) {
 			seen = txn;
-			pattern_write(w->pattern, w->area, txn, me);
+			workload_write(w->workload, w->area, txn, me);
 			atomic_fetch_add_explicit(&w->done, 1, memory_order_release);
 		} else if (atomic_load_explicit(&w->awake, memory_order_relaxed)) {
 			writers_relax(&spins);
@@ -58,14 +58,14 @@ static inline void *writers_main(void *argument)
 	return NULL;
 }
 
-static inline void writers_start(struct writers *w, const struct pattern *pattern, void *area)
+static inline void writers_start(struct writers *w, const struct workload *workload, void *area)
 {
 	memset(w, 0, sizeof(*w));
-	w->pattern = pattern;
+	w->workload = workload;
 	w->area = area;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->wake, NULL);
-	for (unsigned int i = 1; i < pattern->threads; i++) {
+	for (unsigned int i = 1; i < workload->pattern.threads; i++) {
 		pthread_t thread;
 
 		if (pthread_create(&thread, NULL, writers_main, w))
@@ -76,7 +76,7 @@ static inline void writers_start(struct writers *w, const struct pattern *patter
 
 static inline void writers_awake(struct writers *w, bool awake)
 {
-	if (w->pattern->threads == 1)
+	if (w->workload->pattern.threads == 1)
 		return;
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->awake, awake);
@@ -87,13 +87,13 @@ static inline void writers_awake(struct writers *w, bool awake)
 /* All writes of transaction `txn`; returns when every writer is through. */
 static inline void writers_write(struct writers *w, uint64_t txn)
 {
-	unsigned int others = w->pattern->threads - 1, spins = 0;
+	unsigned int others = w->workload->pattern.threads - 1, spins = 0;
 
 	if (others) {
 		atomic_store_explicit(&w->done, 0, memory_order_relaxed);
 		atomic_store_explicit(&w->go, txn, memory_order_release);
 	}
-	pattern_write(w->pattern, w->area, txn, 0);
+	workload_write(w->workload, w->area, txn, 0);
 	while (others && atomic_load_explicit(&w->done, memory_order_acquire) != others)
 		writers_relax(&spins);
 }

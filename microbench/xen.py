@@ -59,12 +59,17 @@ def add_command(commands: "Commands") -> None:
     parser.set_defaults(run=run)
 
 
+def boot_command(share: Path, seconds: int) -> list[str]:
+    """The words before a command that is to run inside Xen, its instructions counted."""
+    words = [str(ROOT / "hypercall-patch" / "boot"), "--icount", "--memory", str(MEMORY_MB)]
+    return [*words, "--timeout", str(seconds), "--share", str(share), "--"]
+
+
 def _boot() -> XenDocument:
     with tempfile.TemporaryDirectory() as share:
         rows = Path(share) / "rows.json"
-        command = [str(ROOT / "hypercall-patch" / "boot"), "--icount"]
-        command += ["--memory", str(MEMORY_MB), "--timeout", str(TIMEOUT_S), "--share", share]
-        command += ["--", sys.executable, "-m", "microbench", "xen-inside", "--json", str(rows)]
+        command = boot_command(Path(share), TIMEOUT_S)
+        command += [sys.executable, "-m", "microbench", "xen-inside", "--json", str(rows)]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         if code or not rows.exists():
             raise Missing(f"the boot ended with {code}")
