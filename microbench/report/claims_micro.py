@@ -193,8 +193,11 @@ def break_even(view: View, pages: str, writes: str, wanted: float) -> Finding:
     tested = [wpp(row) for row in view.rows(8, writes)]
     outside = "" if min(tested) <= meets <= max(tested) else ", outside of what was measured"
     side = "fewer" if meets < wanted else "more"
-    why = f"{_page_in_writes(view, pages, writes)}: {side} of {view.name(writes)}'s writes fit into a page's cost than the paper's {number(wanted)}"
-    if writes == "Emul" and view.place == "native":
+    why = (
+        f"{_page_in_writes(view, pages, writes)}: {side} of {view.name(writes)}'s writes fit into "
+        f"a page's cost than the paper's {number(wanted)}"
+    )
+    if writes == "Emul" and view.place == "native" and meets < wanted:
         why += (
             "; natively mprotect and signals need no hypercall, and the paper measured under Xen, "
             f"where it found mprotect {times(paper.MPROTECT_UNDER_XEN)} as slow"
@@ -204,7 +207,8 @@ def break_even(view: View, pages: str, writes: str, wanted: float) -> Finding:
     return found(
         about(meets, wanted),
         f"WPP {number(meets)}",
-        f"The lines of {view.name(pages)} and {view.name(writes)} meet at WPP {number(meets)}{outside}.",
+        f"The lines of {view.name(pages)} and {view.name(writes)} meet at WPP {number(meets)}"
+        f"{outside}.",
         f"{why}.{view.caution}",
     )
 
@@ -222,17 +226,20 @@ def sides(view: View, pages: str, writes: str) -> Finding:
     cheap = all(row.per_txn < other.per_txn for row, other in both if wpp(row) == few)
     dear = all(row.per_txn > other.per_txn for row, other in both if wpp(row) == many)
     name, other_name = view.name(writes), view.name(pages)
-    low, high = (
-        f"at WPP {edge} {name} costs "
-        f"{span([row.per_txn / other.per_txn for row, other in both if wpp(row) == edge], times)} "
-        f"of {other_name}"
+    shares = {
+        edge: [row.per_txn / other.per_txn for row, other in both if wpp(row) == edge]
         for edge in (few, many)
+    }
+    said = ", ".join(
+        f"at WPP {edge} {name} costs {span(share, times)} of {other_name}"
+        for edge, share in shares.items()
     )
     try:
         why = f"{_page_in_writes(view, pages, writes)}.{view.caution}"
     except Unknown as unknown:
         why = f"{unknown}."
-    return found(cheap and dear, "few | many", f"{low}, {high}.", why)
+    ends = " | ".join(times(middle(share)) for share in shares.values())
+    return found(cheap and dear, ends, f"{said[0].upper()}{said[1:]}.", why)
 
 
 def lower_in_xen(view: View) -> Finding:
@@ -419,5 +426,6 @@ def overall(view: View) -> Finding:
         span(list(ratios.values()), times),
         f"From {times(low)} ({least}) to {times(high)} ({most}).",
         f"{times(low)} and {times(high)} against the paper's {times(paper.OVERALL[0])} and "
-        f"{times(paper.OVERALL[1])}; figures 6 and 7 say what a page and a write cost each.{view.caution}",
+        f"{times(paper.OVERALL[1])}; figures 6 and 7 say what a page and a write cost each."
+        f"{view.caution}",
     )

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Section VI of the paper: Table 2 and figures 11 to 18."""
+"""Section VI of the paper: Table 2 and figures 11 to 14."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 
-from microbench import table2
 from microbench.report import counted, paper
 from microbench.report.claims import (
     ABOUT,
     NOISE,
-    PLACE_NAMES,
     Finding,
     Unknown,
     View,
@@ -35,7 +33,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _most(these: Sequence[object], of: Sequence[object]) -> bool:
+def most_of(these: Sequence[object], of: Sequence[object]) -> bool:
     return len(these) > MOST * len(of)
 
 
@@ -49,7 +47,7 @@ def _densities(view: View, opt: int) -> dict[str, float]:
     }
 
 
-def _line(rows: Iterable[Row], x: Callable[[Row], float | None]) -> Line | None:
+def line_through(rows: Iterable[Row], x: Callable[[Row], float | None]) -> Line | None:
     points = [(at, row.per_txn) for row in rows if (at := x(row)) is not None]
     return fit(points) if len({at for at, _ in points}) > 1 else None
 
@@ -63,7 +61,8 @@ def parts(view: View, slow: str, fast: str, opt: int) -> str:
         work: x(rows[0]) if x(rows[0]) is not None else x(rows[1]) for work, rows in pairs.items()
     }
     lines = [
-        _line((rows[i] for rows in pairs.values()), lambda row: at[row.work]) for i in range(2)
+        line_through((rows[i] for rows in pairs.values()), lambda row: at[row.work])
+        for i in range(2)
     ]
     if lines[0] is None or lines[1] is None:
         return f"the rows do not say how many {what}s a transaction has."
@@ -88,7 +87,8 @@ def writes_fivefold(view: View) -> Finding:
         all(abs(r / paper.AGGREGATED - 1) < NOISE - 1 for r in ratios.values()),
         span(list(ratios.values()), times),
         f"OPT 5 has {span(list(ratios.values()), times)} the writes of OPT 1.",
-        f"{work} is at {times(far)}: {number(both[work][1]['writes'])} and {number(both[work][5]['writes'])}.",
+        f"{work} is at {times(far)}: {number(both[work][1]['writes'])} at OPT 1 and "
+        f"{number(both[work][5]['writes'])} at OPT 5.",
     )
 
 
@@ -100,9 +100,10 @@ def pages_stay(view: View) -> Finding:
     same = [work for work, ratio in ratios.items() if ratio < ABOUT]
     grown = [f"{work} ({times(ratio)})" for work, ratio in ratios.items() if ratio >= ABOUT]
     return found(
-        _most(same, list(ratios)) and max(ratios.values()) < paper.AGGREGATED,
+        most_of(same, list(ratios)) and max(ratios.values()) < paper.AGGREGATED,
         f"{len(same)} of {len(ratios)}",
-        f"OPT 5 has fewer than {number(ABOUT)} times the pages of OPT 1 in {len(same)} of {len(ratios)} works.",
+        f"OPT 5 has fewer than {number(ABOUT)} times the pages of OPT 1 in "
+        f"{len(same)} of {len(ratios)} works.",
         f"pages grow in {listed(grown)}.",
     )
 
@@ -156,7 +157,7 @@ def usual_order(view: View, works: Sequence[str] = ()) -> Finding:
     density = _densities(view, 1)
     densities = [density[work] for work in worst[1]]
     return found(
-        _most(ordered, both),
+        most_of(ordered, both),
         f"{len(ordered)} of {len(both)}",
         f"{len(ordered)} of {len(both)} works are in this order"
         + (f"; most often broken: {worst[0]} in {listed(worst[1])}." if worst[1] else "."),
@@ -176,7 +177,7 @@ def ptxen_best(view: View) -> Finding:
         else:
             ahead[work] = least[1]
     return found(
-        _most(best, list(ours)),
+        most_of(best, list(ours)),
         f"{len(best)} of {len(ours)}",
         f"PTxen is the cheapest in {len(best)} of {len(ours)} works"
         + (f"; not in {listed(ahead)}." if ahead else "."),
@@ -225,7 +226,7 @@ def insert_dearer(view: View, engine: str) -> Finding:
 
 def proportional(view: View, engine: str) -> Finding:
     rows = [row for row in view.works(engine, 1).values() if row.writes]
-    line = _line(rows, _writes_of)
+    line = line_through(rows, _writes_of)
     if line is None:
         raise Unknown(f"rows missing: {view.name(engine)} does not say how many writes there were")
     shown = partial(amount, unit=view.unit)
@@ -240,9 +241,7 @@ def proportional(view: View, engine: str) -> Finding:
     )
 
 
-def _speed_ups(
-    view: View, slow: str, fast: str, opt: int, copied: bool = False
-) -> dict[str, float]:
+def speed_ups(view: View, slow: str, fast: str, opt: int, copied: bool = False) -> dict[str, float]:
     def cost(row: Row) -> float:
         return row.copied_total if copied else row.total
 
@@ -252,7 +251,7 @@ def _speed_ups(
 def speed_up(
     view: View, slow: str, fast: str, opt: int, most: float, average: float | None
 ) -> Finding:
-    ratios = _speed_ups(view, slow, fast, opt)
+    ratios = speed_ups(view, slow, fast, opt)
     top, got = max(ratios.values()), mean(list(ratios.values()))
     best = max(ratios, key=lambda work: ratios[work])
     agrees = about(top, most) and (average is None or about(got, average))
@@ -272,7 +271,7 @@ def pt_ahead_at_5(view: View) -> Finding:
     before = [work for work, (pt, emul) in one.items() if pt.per_txn < emul.per_txn]
     density = middle(list(_densities(view, 5).values()))
     return found(
-        _most(ahead, list(five)),
+        most_of(ahead, list(five)),
         f"{len(ahead)} of {len(five)}",
         f"{view.name('PT')} is cheaper than emul in {len(ahead)} of {len(five)} works at OPT 5, in "
         f"{len(before)} of {len(one)} at OPT 1.",
@@ -286,7 +285,7 @@ def emul_ahead_at_1(view: View) -> Finding:
     ahead = [work for work, (emul, pt) in one.items() if emul.per_txn < pt.per_txn]
     density = middle(list(_densities(view, 1).values()))
     return found(
-        _most(ahead, list(one)),
+        most_of(ahead, list(one)),
         f"{len(ahead)} of {len(one)}",
         f"emul is cheaper than {view.name('PT')} in {len(ahead)} of {len(one)} works.",
         f"the works have {number(density)} writes a page at OPT 1 (median)"
@@ -302,194 +301,19 @@ def gain(view: View, engine: str, wanted: float) -> Finding:
         raise Unknown(f"rows missing: {view.name(engine)} at OPT 1 and OPT 5 of the same work")
     ratios = [one[work].total / five[work].total for work in both]
     got = mean(ratios)
-    pages = [five[w].pages / one[w].pages for w in both if five[w].pages and one[w].pages]  # type: ignore[operator]
-    lines = [_line(rows.values(), _pages_of) for rows in (one,)]
+    pages = mean([five[work].pages / one[work].pages for work in both if one[work].pages])
+    line = line_through(one.values(), lambda row: row.pages)
     shown = partial(amount, unit=view.unit)
-    why = (
-        f"a transaction of five operations has {times(mean(pages))} the pages of one"
-        if pages
-        else "the rows do not say how many pages there were"
-    )
-    if lines[0] and lines[0].slope > 0:
-        why += f", {shown(lines[0].slope)} each; begin and end, {shown(max(lines[0].fixed, 0))}, fall to a fifth"
+    why = f"a transaction of five operations has {times(pages)} the pages of one"
+    if engine in ("PT", "PTxen") and line and line.slope > 0:
+        why += (
+            f", {shown(line.slope)} each; begin and end, {shown(max(line.fixed, 0))}, "
+            "come once for five"
+        )
     return found(
         about(got, wanted),
         times(got),
-        f"10 000 operations cost {view.name(engine)} {span(ratios, times)} as much at OPT 1 as at "
-        f"OPT 5, mean {times(got)}.",
+        f"{number(paper.OPERATIONS)} operations cost {view.name(engine)} {span(ratios, times)} as "
+        f"much at OPT 1 as at OPT 5, mean {times(got)}.",
         f"{beside(got, wanted)}: {why}.{view.caution}",
-    )
-
-
-def _volumes(view: View, engine: str) -> dict[str, float]:
-    """MB that were copied in all."""
-    rows = view.works(engine, 1)
-    return {work: row.copy_bytes * row.tcount / MB for work, row in rows.items()}
-
-
-def _paper_volumes() -> list[float]:
-    """MB that the pages of the paper's Table 2 are, at OPT 1."""
-    pages = (float(numbers.split()[1]) for numbers in table2.PAPER.values())
-    return [each * PAGE * paper.OPERATIONS / MB for each in pages]
-
-
-def page_volume(view: View, engine: str) -> Finding:
-    volumes = _volumes(view, engine)
-    usual, (low, high) = middle(list(volumes.values())), paper.PAGE_BYTES_MB
-    theirs = _paper_volumes()
-    return found(
-        low <= usual <= high,
-        f"{number(usual)} MB",
-        f"{view.name(engine)}: {span(list(volumes.values()))} MB for 10 000 operations, median "
-        f"{number(usual)} MB.",
-        f"a page is {PAGE} bytes, so the paper's own Table 2 makes {span(theirs)} MB, median "
-        f"{number(middle(theirs))} MB.",
-    )
-
-
-def emul_volume(view: View, engine: str) -> Finding:
-    volumes = _volumes(view, engine)
-    rows = view.works(engine, 1)
-    little = [work for work, volume in volumes.items() if volume < paper.EMUL_BYTES_MB]
-    most = max(volumes, key=lambda work: volumes[work])
-    each = [r.copy_bytes / r.writes for r in rows.values() if r.copy_bytes and r.writes]
-    writes = float(table2.PAPER["tree", "insert"].split()[0]) * paper.OPERATIONS
-    theirs = paper.TREE_INSERT_MB * MB / writes
-    return found(
-        _most(little, list(volumes)) and most == "tree insert" and about(volumes[most], paper.TREE_INSERT_MB),
-        f"{number(volumes[most])} MB",
-        f"{view.name(engine)}: under {number(paper.EMUL_BYTES_MB)} MB in {len(little)} of "
-        f"{len(volumes)} works; the most is {number(volumes[most])} MB in {most}.",
-        (f"a write copies {span(each)} bytes here; " if each else "")
-        + f"the paper's {number(paper.TREE_INSERT_MB)} MB for tree insert make {number(theirs)} bytes a write.",
-    )  # fmt: skip
-
-
-def _copies_ms(view: View, engine: str) -> dict[str, float]:
-    rows = view.works(engine, 1)
-    if view.unit != "ns":
-        raise Unknown(f"the units differ: the paper has milliseconds, these are {view.unit}")
-    return {work: row.copy_per_txn * row.tcount / MS for work, row in rows.items()}
-
-
-def _bandwidth(view: View, engine: str) -> str:
-    volumes, copies = _volumes(view, engine), _copies_ms(view, engine)
-    took = sum(copies[work] for work in copies if work in volumes)
-    if took <= 0:
-        return "copying took no time that could be measured"
-    rate = sum(volumes[work] for work in copies if work in volumes) / took
-    return f"{number(rate)} GB are copied a second here, {span(list(volumes.values()))} MB in all"
-
-
-def emul_copy(view: View) -> Finding:
-    copies = _copies_ms(view, "Emul")
-    short = [work for work, ms in copies.items() if ms < paper.EMUL_COPY_MS]
-    average = mean(list(copies.values()))
-    most = max(copies, key=lambda work: copies[work])
-    usual = [ms for work, ms in copies.items() if work != most]
-    return found(
-        _most(short, list(copies)) and mean(usual or [average]) < paper.EMUL_COPY_MEAN_MS,
-        f"mean {number(average)} ms",
-        f"emul: under {number(paper.EMUL_COPY_MS)} ms in {len(short)} of {len(copies)} works, mean "
-        f"{number(average)} ms, without {most} ({number(copies[most])} ms) {number(mean(usual or [average]))} ms.",
-        f"{_bandwidth(view, 'Emul')}.",
-    )
-
-
-def page_copy(view: View) -> Finding:
-    copies = _copies_ms(view, "PT")
-    low, high = paper.PAGE_COPY_MS
-    theirs = _paper_volumes()
-    theirs = [min(theirs), max(theirs)]
-    inside = [work for work, ms in copies.items() if low <= ms <= high]
-    return found(
-        _most(inside, list(copies)),
-        f"{span(list(copies.values()))} ms",
-        f"{view.name('PT')}: {span(list(copies.values()))} ms, within {number(low)} to "
-        f"{number(high)} ms in {len(inside)} of {len(copies)} works.",
-        f"{_bandwidth(view, 'PT')}; the pages of the paper's Table 2 are {span(theirs)} MB, which it "
-        f"copied at {span([theirs[0] / low, theirs[1] / high])} GB a second.",
-    )
-
-
-def ptxen_best_with_copy(view: View) -> Finding:
-    names = ("PT", "Emul", "Emulxen", "PTxen")
-    rows = {name: view.works(name, 1) for name in names}
-    both = [work for work in rows["PTxen"] if all(work in rows[name] for name in names)]
-    if not both:
-        raise Unknown("rows missing: no work was measured under all four engines")
-    totals = {name: sum(rows[name][work].copied_total for work in both) for name in names}
-    order = sorted(names, key=lambda name: totals[name])
-    shares = [
-        100 * (1 - row.total / row.copied_total) for work in both if (row := rows["PTxen"][work])
-    ]
-    return found(
-        order[0] == "PTxen" and set(order[:2]) == {"PTxen", "Emulxen"},
-        " < ".join(view.name(name) for name in order),
-        f"All works together, cheapest first: {listed(view.name(name) for name in order)}.",
-        f"the copy makes {span(shares)} % of ptxen's total; in all it costs "
-        f"{times(totals['PTxen'] / totals[order[0]])} of {view.name(order[0])}.{view.caution}",
-    )
-
-
-def net(view: View, slow: str, fast: str, wanted: float) -> Finding:
-    ratios = _speed_ups(view, slow, fast, 1, copied=True)
-    bare = _speed_ups(view, slow, fast, 1)
-    got, without = mean(list(ratios.values())), mean(list(bare.values()))
-    return found(
-        about(got, wanted),
-        times(got),
-        f"{view.name(fast)} over {view.name(slow)} with the copy: {span(list(ratios.values()), times)}, "
-        f"mean {times(got)} (without it {times(without)}).",
-        f"{beside(got, wanted)}: without the copy it is {times(without)}, and {parts(view, slow, fast, 1)}",
-    )
-
-
-def net_is_lower(view: View, slow: str, fast: str) -> Finding:
-    got = mean(list(_speed_ups(view, slow, fast, 1, copied=True).values()))
-    without = mean(list(_speed_ups(view, slow, fast, 1).values()))
-    pairs = view.paired(slow, fast, 1).values()
-    added = [100 * mean([p[i].copy_per_txn / p[i].per_txn for p in pairs]) for i in range(2)]
-    return found(
-        got < without,
-        f"{times(got)} < {times(without)}" if got < without else f"{times(got)} ≥ {times(without)}",
-        f"Mean {times(got)} with the copy, {times(without)} without.",
-        f"the copy adds {number(added[0])} % to {view.name(slow)} and {number(added[1])} % to "
-        f"{view.name(fast)}.",
-    )
-
-
-def _pages_line(view: View) -> Line:
-    line = _line(view.rows(6, "PT"), lambda row: row.ppt)
-    if line is None:
-        raise Unknown("rows missing: PT at two values of PPT in figure 6")
-    return line
-
-
-def _page_in_writes(view: View) -> str:
-    """A page's cost without a unit, so that places compare."""
-    try:
-        meets, flat, steep, _ = crossing(view, 8, "PT", "Emul")
-    except Unknown:
-        return ""
-    where = PLACE_NAMES[view.place]
-    return f"; without a unit, a page of PT costs {number(flat.at(meets) / steep.slope)} writes of emul {where}"
-
-
-def mprotect(view: View) -> Finding:
-    native = View(view.results, "native", view.names)
-    if native.unit != view.unit:
-        units = f"{native.unit or 'nothing'} natively and {view.unit} inside Xen"
-        worth = _page_in_writes(native) + _page_in_writes(view)
-        raise Unknown(f"the units differ: {units}{worth}")
-    inside, outside = _pages_line(view), _pages_line(native)
-    ratio = inside.slope / outside.slope
-    shown = partial(amount, unit=view.unit)
-    return found(
-        about(ratio, paper.MPROTECT_UNDER_XEN),
-        times(ratio),
-        f"A page costs {view.name('PT')} {shown(inside.slope)} inside Xen and "
-        f"{shown(outside.slope)} natively.",
-        f"{beside(ratio, paper.MPROTECT_UNDER_XEN)}; a page is a fault and a signal, too, not "
-        "mprotect alone.",
     )

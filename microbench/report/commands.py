@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microbench.program import build_folder
+from microbench.report import browser
 from microbench.report.measured import Measured, Unusable, read
 from microbench.results import BadResults
 
@@ -38,8 +39,9 @@ REPORT_EPILOG = """\
 example:
   python -m microbench report native.json xen.json --out report.html
 
-exit codes: 0 written; 2 a file cannot be used, or matplotlib or jinja2 is
-missing. Verdicts do not change the code.
+exit codes: 0 written, whatever the verdicts are; 1 written, but --check found
+something wrong with it; 2 a file cannot be used, or matplotlib or jinja2 is
+missing. `make report` measures, makes the page and checks it.
 """
 
 
@@ -60,6 +62,13 @@ def add_command(commands: "Commands") -> None:
         parser.add_argument(
             "--out", type=Path, metavar=out, help=f"where to ($HAC_BUILD/{default})"
         )
+        if name == "report":
+            parser.add_argument(
+                "--no-xen", default="", metavar="REASON", help="why there are no results from Xen"
+            )
+            parser.add_argument(
+                "--check", action="store_true", help="open the page in a headless browser, too"
+            )
         parser.set_defaults(run=run)
 
 
@@ -96,13 +105,31 @@ def report(options: argparse.Namespace) -> int:
         results = read(options.files)
         from microbench.report.page import render
 
-        text = render(results, _drawn(results))
+        text = render(results, _drawn(results), options.no_xen)
     except (BadResults, Unusable, ModuleNotFoundError) as error:
         return _refuse("report", error)
     out = options.out or build_folder() / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text)
     print(f"written to {out}")
+    return _check(out) if options.check else 0
+
+
+def _check(page: Path) -> int:
+    program = browser.find()
+    if program is None:
+        print(f"not checked: there is none of {', '.join(browser.NAMES)}; $HAC_BROWSER names one")
+        return 0
+    for width in browser.WIDTHS:
+        try:
+            complaints = browser.complaints(program, page, width)
+        except browser.BrowserFailed as error:
+            complaints = [str(error)]
+        for complaint in complaints:
+            print(f"report: {width} pixels wide: {complaint}", file=sys.stderr)
+        if complaints:
+            return 1
+        print(f"opened in {Path(program).name}, {width} pixels wide: all is there")
     return 0
 
 

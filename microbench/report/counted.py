@@ -19,6 +19,17 @@ class Cell:
     reason: str  # why it differs
 
 
+def _theirs(structure: str, operation: str, opt: int, column: str) -> str:
+    place: table2.Row = {
+        "structure": structure,
+        "operation": operation,
+        "opt": opt,
+        "writes": 0.0,
+        "pages": 0.0,
+    }
+    return table2.paper_number(place, column)
+
+
 def _reason(row: table2.Row, column: str) -> str:
     work = f"{row['structure']} {row['operation']} at OPT {row['opt']}"
     theirs = table2.paper_number(row, column)
@@ -40,12 +51,9 @@ def cells(rows: Sequence[table2.Row]) -> list[Cell]:
     found = []
     for structure, operation in table2.PAPER:
         for opt in table2.OPTS:
-            blank: table2.Row = {
-                "structure": structure, "operation": operation, "opt": opt, "writes": 0.0, "pages": 0.0
-            }  # fmt: skip
             row = by_key.get((structure, operation, opt))
             for column in ("writes", "pages"):
-                theirs = table2.paper_number(row or blank, column)
+                theirs = _theirs(structure, operation, opt, column)
                 work = f"{structure} {operation}"
                 if row is None:
                     found.append(Cell(work, opt, column, theirs, "–", False, ""))

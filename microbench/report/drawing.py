@@ -4,6 +4,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import zip_longest
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -45,22 +47,33 @@ def legend(
     dashes: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
 ) -> None:
-    entries = [
+    """Engines in the first row, what dashes mean in the second."""
+    line: Any = "-" if dashes else ""
+    first = [
         Line2D(
             [],
             [],
             color=look(engine).color,
             marker=look(engine).marker,
-            linestyle="-" if dashes else "",
+            linestyle=line,
             label=(names or {}).get(engine, look(engine).label),
         )
         for engine in engines
     ]
-    entries += [
+    second = [
         Line2D([], [], color="#444444", linestyle=DASHES[i % len(DASHES)], label=text)
         for i, text in enumerate(dashes)
     ]
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 4))
+    if not second:
+        columns = 4 if len(first) > 3 and not names else min(len(first), 2 if names else 3)
+        figure.legend(handles=first, loc="outside upper center", ncols=columns)
+        return
+    # A legend is filled by columns.
+    nothing = Line2D([], [], linestyle="", label="")
+    pairs = zip_longest(first, second, fillvalue=nothing)
+    handles = [handle for pair in pairs for handle in pair]
+    columns = max(len(first), len(second))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2)
 
 
 def engines_of(rows: Iterable[Row]) -> list[str]:
@@ -94,7 +107,8 @@ def curves(
             linestyle=DASHES[kinds.index(which) % len(DASHES)],
             alpha=0.9,
         )
-    axes.set(xlabel=name, ylabel=f"{unit} for {transactions(rows)}")
+    axes.set_xlabel(name)
+    axes.set_title(f"{unit} for {transactions(rows)}", loc="left", fontsize="medium")
     axes.set_xlim(left=0)
     if logarithmic:
         axes.set_yscale("log")

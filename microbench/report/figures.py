@@ -163,22 +163,29 @@ def totals(rows: Sequence[Row]) -> Figure:
     return dots(points, f"{unit} for {number(found[0].tcount)} operations and the copy")
 
 
+IN_XEN, SCANNED = ("emulxen", "ptxen"), ("scanxen", "ptxen")
+beside_naive, beside_ptxen = (partial(fig9, engines=(engine,)) for engine in ("naive-pt", "ptxen"))
+speed_ups_1 = partial(speed_ups, opt=1, copied=False, marks=(paper.EMULXEN_MEAN, paper.PTXEN_MEAN))
+speed_ups_5 = partial(
+    speed_ups, opt=5, copied=False, marks=(paper.EMULXEN_UP_TO_5, paper.PTXEN_UP_TO_5)
+)
+net_speed_ups = partial(speed_ups, opt=1, copied=True, marks=(paper.NET_EMULXEN, paper.NET_PTXEN))
 DRAWINGS = (
     Drawing("6", "PT and PTxen over PPT", (), fig6),
     Drawing("7", "Emul and Emulxen over Tsize", (), fig7),
     Drawing("8a", "Emul and PT over WPP", ("emul",), partial(fig8, engines=("emul", *PAGES))),
-    Drawing("8b", "Emulxen and PTxen over WPP", ("emulxen", "ptxen"), partial(fig8, engines=("emulxen", "ptxen"))),
-    Drawing("9a", "Scanxen and PT over PPT, by the area's size", (), partial(fig9, engines=("naive-pt",))),
-    Drawing("9b", "Scanxen and PTxen over PPT, by the area's size", ("scanxen", "ptxen"), partial(fig9, engines=("ptxen",))),
+    Drawing("8b", "Emulxen and PTxen over WPP", IN_XEN, partial(fig8, engines=IN_XEN)),
+    Drawing("9a", "Scanxen and PT over PPT, by the area's size", (), beside_naive),
+    Drawing("9b", "Scanxen and PTxen over PPT, by the area's size", SCANNED, beside_ptxen),
     Drawing("10", "All engines at WPP 4", (), fig10),
     Drawing("11", "The data structures, OPT 1", (), partial(costs, opt=1)),
-    Drawing("12", "Speed-up over the counterpart in user space, OPT 1", (), partial(speed_ups, opt=1, copied=False, marks=(paper.EMULXEN_MEAN, paper.PTXEN_MEAN))),
+    Drawing("12", "Speed-up over the counterpart in user space, OPT 1", (), speed_ups_1),
     Drawing("13", "The data structures, OPT 5", (), partial(costs, opt=5)),
-    Drawing("14", "Speed-up over the counterpart in user space, OPT 5", (), partial(speed_ups, opt=5, copied=False, marks=(paper.EMULXEN_UP_TO_5, paper.PTXEN_UP_TO_5))),
+    Drawing("14", "Speed-up over the counterpart in user space, OPT 5", (), speed_ups_5),
     Drawing("15", "Data handled by page tracking, OPT 1", (), partial(volumes, emulation=False)),
     Drawing("16", "Data handled by emulation, OPT 1", (), partial(volumes, emulation=True)),
     Drawing("17", "Total with the copy to the helper, OPT 1", (), totals),
-    Drawing("18", "Speed-up with the copy, OPT 1", (), partial(speed_ups, opt=1, copied=True, marks=(paper.NET_EMULXEN, paper.NET_PTXEN))),
+    Drawing("18", "Speed-up with the copy, OPT 1", (), net_speed_ups),
 )  # fmt: skip
 
 

@@ -38,9 +38,10 @@ def _cells(rows: Sequence[Row]) -> str:
     worst = max(rows, key=lambda row: row.spread / row.per_txn)
     middle = spreads[len(spreads) // 2]
     return (
-        f"{len(rows)} cells, each measured over {span([r.transactions for r in rows])} transactions in "
-        f"{span([r.rounds for r in rows])} rounds. A number is the median of the rounds; its spread, "
-        f"the median absolute deviation, is {number(middle)} % in the middle and at most "
+        f"{len(rows)} cells, each measured over {span([row.transactions for row in rows])} "
+        f"transactions in {span([row.rounds for row in rows])} rounds. A number is the median of "
+        f"the rounds; its spread, the median absolute deviation, is {number(middle)} % in the "
+        "middle and at most "
         f"{number(spreads[-1])} % ({worst.engine} in {worst.sweep}). Totals are scaled to "
         f"{span([r.tcount for r in rows])} transactions, the paper's Tcount."
     )
@@ -74,7 +75,8 @@ def _unit(results: Measured, place: str) -> Iterator[Fact]:
         )
 
 
-def facts(results: Measured) -> list[Fact]:
+def facts(results: Measured, without: str) -> list[Fact]:
+    """`without`: why there are no results from inside Xen, where that is known."""
     found: list[Fact] = []
     for document in results.documents:
         raw = document.raw
@@ -87,13 +89,10 @@ def facts(results: Measured) -> list[Fact]:
         if place in results.places:
             found.append((f"A cell {PLACE_NAMES[place]}", _cells(results.rows(place))))
             found += [*_unit(results, place), *_uffd(results, place)]
-        elif not (place == "native" and results.table2):
-            found.append(
-                (
-                    f"Nothing measured {PLACE_NAMES[place]}",
-                    "No file with such rows was given, so what needs them cannot be told.",
-                )
-            )
+        else:
+            why = without if place == "xen" and without else "No file with such rows was given"
+            text = f"{why.rstrip('.')}. What needs such rows cannot be told."
+            found.append((f"Nothing measured {PLACE_NAMES[place]}", text))
     found.append(
         (
             "Names",
@@ -104,8 +103,8 @@ def facts(results: Measured) -> list[Fact]:
     found.append(
         (
             "Verdicts",
-            f"“About n times” holds between n / {number(ABOUT)} and {number(ABOUT)} n; what is called "
-            f"equal may be {number(100 * (NOISE - 1))} % apart; “most” is more than half.",
+            f"“About n times” holds between n / {number(ABOUT)} and {number(ABOUT)} n; what is "
+            f"called equal may be {number(100 * (NOISE - 1))} % apart; “most” is more than half.",
         )
     )
     return found

@@ -65,7 +65,7 @@ def _cell(answers: Sequence[Answer], *places: str) -> Answer | None:
     return next((a for a in answers if a.place in places and not a.engine), None)
 
 
-def render(results: Measured, drawn: Sequence[Plot | Gap]) -> str:
+def render(results: Measured, drawn: Sequence[Plot | Gap], without: str = "") -> str:
     judged = judge(CLAIMS, results)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -78,7 +78,7 @@ def render(results: Measured, drawn: Sequence[Plot | Gap]) -> str:
     for cell in counted.cells(results.table2):
         cells.setdefault(cell.work, []).append(cell)
     return environment.get_template("page.html.j2").render(
-        facts=facts(results),
+        facts=facts(results, without),
         tally=_tally(judged),
         verdicts=list(Verdict),
         judged=judged,

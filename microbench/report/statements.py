@@ -3,6 +3,7 @@
 
 from functools import partial
 
+from microbench.report import claims_copy as copy
 from microbench.report import claims_micro as micro
 from microbench.report import claims_work as work
 from microbench.report import paper
@@ -91,7 +92,7 @@ CLAIMS = (
         "user-sides",
         "8",
         "In user space Emul is cheaper at few writes a page, PT at many.",
-        "few | many",
+        "less | more",
         partial(micro.sides, pages="PT", writes="Emul"),
     ),
     Claim(
@@ -105,7 +106,7 @@ CLAIMS = (
         "xen-sides",
         "8",
         "In the hypervisor Emulxen is cheaper at one write a page, PTxen at more.",
-        "few | many",
+        "less | more",
         partial(micro.sides, pages="PTxen", writes="Emulxen"),
         XEN,
         False,
@@ -345,14 +346,14 @@ CLAIMS = (
         "15",
         "Page tracking handles hundreds of MB: PT.",
         "100s of MB",
-        partial(work.page_volume, engine="PT"),
+        partial(copy.page_volume, engine="PT"),
     ),
     Claim(
         "ptxen-volume",
         "15",
         "Page tracking handles hundreds of MB: PTxen.",
         "100s of MB",
-        partial(work.page_volume, engine="PTxen"),
+        partial(copy.page_volume, engine="PTxen"),
         XEN,
         False,
     ),
@@ -361,7 +362,7 @@ CLAIMS = (
         "16",
         "Emulation mostly handles under 2 MB, tree insert 56 MB: Emul.",
         f"{number(paper.TREE_INSERT_MB)} MB",
-        partial(work.emul_volume, engine="Emul"),
+        partial(copy.emul_volume, engine="Emul"),
         tracks_pages=False,
     ),
     Claim(
@@ -369,7 +370,7 @@ CLAIMS = (
         "16",
         "Emulation mostly handles under 2 MB, tree insert 56 MB: Emulxen.",
         f"{number(paper.TREE_INSERT_MB)} MB",
-        partial(work.emul_volume, engine="Emulxen"),
+        partial(copy.emul_volume, engine="Emulxen"),
         XEN,
         False,
     ),
@@ -378,7 +379,7 @@ CLAIMS = (
         "17",
         "Emulation's copy to the helper mostly takes under 5 ms, on average under 1 ms.",
         "< 1 ms",
-        work.emul_copy,
+        copy.emul_copy,
         NATIVE,
         False,
     ),
@@ -387,15 +388,15 @@ CLAIMS = (
         "17",
         "The copy of pages takes 10 to 80 ms.",
         f"{span(paper.PAGE_COPY_MS)} ms",
-        work.page_copy,
+        copy.page_copy,
         NATIVE,
     ),
     Claim(
         "best-with-copy",
         "17",
-        "With the copy PTxen is the best micro.overall, and the hypervisor beats user space.",
+        "With the copy PTxen is the best overall, and the hypervisor beats user space.",
         "PTxen",
-        work.ptxen_best_with_copy,
+        copy.ptxen_best_with_copy,
         XEN,
     ),
     Claim(
@@ -403,7 +404,7 @@ CLAIMS = (
         "18",
         "With the copy PTxen is about 8 times as fast as PT.",
         times(paper.NET_PTXEN),
-        partial(work.net, slow="PT", fast="PTxen", wanted=paper.NET_PTXEN),
+        partial(copy.net, slow="PT", fast="PTxen", wanted=paper.NET_PTXEN),
         XEN,
     ),
     Claim(
@@ -411,7 +412,7 @@ CLAIMS = (
         "18",
         "With the copy Emulxen is about 4 times as fast as Emul.",
         times(paper.NET_EMULXEN),
-        partial(work.net, slow="Emul", fast="Emulxen", wanted=paper.NET_EMULXEN),
+        partial(copy.net, slow="Emul", fast="Emulxen", wanted=paper.NET_EMULXEN),
         XEN,
         False,
     ),
@@ -420,7 +421,7 @@ CLAIMS = (
         "18",
         "That is less than without the copy: PTxen.",
         "lower",
-        partial(work.net_is_lower, slow="PT", fast="PTxen"),
+        partial(copy.net_is_lower, slow="PT", fast="PTxen"),
         XEN,
     ),
     Claim(
@@ -428,7 +429,7 @@ CLAIMS = (
         "18",
         "That is less than without the copy: Emulxen.",
         "lower",
-        partial(work.net_is_lower, slow="Emul", fast="Emulxen"),
+        partial(copy.net_is_lower, slow="Emul", fast="Emulxen"),
         XEN,
         False,
     ),
@@ -437,7 +438,7 @@ CLAIMS = (
         "II.D",
         "mprotect is about four times as slow under Xen as natively.",
         times(paper.MPROTECT_UNDER_XEN),
-        work.mprotect,
+        copy.mprotect,
         XEN,
     ),
 )

@@ -24,11 +24,11 @@ LOOKS = {
     "scanxen": Look("scanxen", "#009e73", "*"),
     "auto": Look("auto", "#7a5c00", "h"),
 }
-DASHES = ("-", "--", ":", "-.")  # tell WPP or sizes of one engine apart
+DASHES: Any = ("-", "--", ":", "-.")  # tell WPP or sizes of one engine apart
 
 # In points; a figure as wide as this is readable on a phone and beside another on a screen.
 WIDTH = 5.0
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "figure.facecolor": "white",
     "font.size": 11,
     "axes.edgecolor": "#444444",

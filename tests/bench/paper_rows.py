@@ -32,7 +32,9 @@ HYPERVISOR: dict[str, Cost] = {
 OF_WRITES = ("emul", "emulxen")
 
 
-def _raw(place: str, sweep: str, engine: str, cost: float, **fields: Any) -> dict[str, Any]:
+def _raw(
+    place: str, sweep: str, engine: str, cost: float, fields: dict[str, Any]
+) -> dict[str, Any]:
     unit = "ns" if place == "native" else "instructions"
     row: dict[str, Any] = {"sweep": sweep, "engine": engine, "unit": unit, "cda_bytes": 4 * MIB}
     row |= dict.fromkeys(("ppt", "wpp", "opt", "structure", "operation"))
@@ -44,7 +46,7 @@ def _raw(place: str, sweep: str, engine: str, cost: float, **fields: Any) -> dic
 def _micro(place: str, engine: str, cost: Cost) -> Iterator[dict[str, Any]]:
     def row(sweep: str, ppt: int, wpp: int, size: int = 4 * MIB) -> dict[str, Any]:
         got = cost(ppt, ppt * wpp, size / MIB)
-        return _raw(place, sweep, engine, got, ppt=ppt, wpp=wpp, cda_bytes=size)
+        return _raw(place, sweep, engine, got, {"ppt": ppt, "wpp": wpp, "cda_bytes": size})
 
     yield from (row("fig06", ppt, wpp) for ppt in PAGES for wpp in (4, 8, 16))
     yield from (row("fig07", p, w) for p, w in ((1, 4), (4, 1), (1, 16), (4, 4), (4, 16), (16, 4)))
@@ -57,15 +59,14 @@ def _works(place: str, engine: str, cost: Cost) -> Iterator[dict[str, Any]]:
         for opt, i in ((1, 0), (5, 2)):
             w, p = (float(each) for each in numbers.split()[i : i + 2])
             of_writes = engine in OF_WRITES
+            fields: dict[str, Any]
             copied = {"ns": (2 * w, 1_000 * p), "instructions": (10 * w, 400 * p)}
             unit = "ns" if place == "native" else "instructions"
-            yield _raw(
-                *(place, f"fig{11 if opt == 1 else 13}", engine, cost(p, w, 4)),
-                **{"opt": opt, "structure": structure, "operation": operation},
-                **{"tcount": 10_000 // opt, "pages": p, "writes": w if of_writes else None},
-                copy_bytes=8 * w if of_writes else PAGE * p,
-                copy_per_txn=copied[unit][0 if of_writes else 1],
-            )
+            fields = {"opt": opt, "structure": structure, "operation": operation}
+            fields |= {"tcount": 10_000 // opt, "pages": p, "writes": w if of_writes else None}
+            fields |= {"copy_bytes": 8 * w if of_writes else PAGE * p}
+            fields |= {"copy_per_txn": copied[unit][0 if of_writes else 1]}
+            yield _raw(place, f"fig{11 if opt == 1 else 13}", engine, cost(p, w, 4), fields)
 
 
 def document(place: str, **changes: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -231,10 +232,10 @@ def test_mprotect_is_compared_in_one_unit_only() -> None:
 def test_counts(key: str, column: str, change: Callable[[float], float]) -> None:
     assert verdicts(key, results()) == {Verdict.HOLDS}
     (native,) = results("native").documents
-    counts = native.raw["table2"]
-    bent = [c | {column: change(c[column])} if c["opt"] == 5 else c for c in counts]
+    counts: list[Any] = list(native.raw["table2"])
+    bent: list[Any] = [c | {column: change(c[column])} if c["opt"] == 5 else c for c in counts]
     for table, verdict in ((bent, Verdict.DIFFERS), ([], Verdict.UNKNOWN)):
-        raw = native.raw | {"table2": table}
+        raw: Any = {**native.raw, "table2": table}
         assert verdicts(key, Measured([replace(native, raw=raw)])) == {verdict}
 
 
