@@ -43,7 +43,7 @@ def _cells(rows: Sequence[Row]) -> str:
         f"the rounds; its spread, the median absolute deviation, is {number(middle)} % in the "
         "middle and at most "
         f"{number(spreads[-1])} % ({worst.engine} in {worst.sweep}). Totals are scaled to "
-        f"{span([r.tcount for r in rows])} transactions, the paper's Tcount."
+        f"a Tcount of {span([row.tcount for row in rows])}."
     )
 
 

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _STEPS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 
 
@@ -36,7 +36,7 @@ def times(ratio: float) -> str:
 
 
 def size(count: float) -> str:
-    for step, name in ((MIB, "MiB"), (KIB, "KiB")):
+    for step, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if count >= step:
             return f"{number(count / step)} {name}"
     return f"{number(count)} bytes"
