@@ -7,8 +7,8 @@ from pathlib import Path
 
 KIB, MIB = 1 << 10, 1 << 20
 NAIVE = "naive-pt"
-# Of a trace, for each round: the transactions to measure, ascending, and what share of all of
-# them each stands for.
+# Of a trace, for each round: a transaction of each part of the trace, and the part's share of
+# all transactions.
 Sample = tuple[tuple[tuple[int, float], ...], ...]
 ENGINES = ("pt", "emul", "uffd", "compare", "auto")
 PAGE_ENGINES = ("pt", "uffd")  # measured in page form without a twin, too

@@ -73,6 +73,11 @@ static void seek(uint64_t to)
 	txn = to;
 }
 
+static void jump(uint64_t to)
+{
+	txn = to;
+}
+
 static void account(struct tally *tally, const struct hac_stats *before)
 {
 	bool lists = context_options.flags & HAC_NO_TWIN; /* which tell nothing of words */
@@ -204,7 +209,7 @@ static int give_up(const char *call, int error)
 
 int main(int argc, char **argv)
 {
-	struct service service = { run, run_and_copy, NULL, 0 };
+	struct service service = { .run = run, .copy = run_and_copy };
 	void *address;
 	int error;
 
@@ -227,6 +232,8 @@ int main(int argc, char **argv)
 	writers_start(&writers, &workload, area);
 	if (workload.path) {
 		service.seek = seek;
+		/* Without a twin nobody looks at what is in the memory. */
+		service.jump = context_options.flags & HAC_NO_TWIN ? jump : seek;
 		service.transactions = workload.trace.transactions;
 	}
 	serve(&service);

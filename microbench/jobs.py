@@ -2,11 +2,11 @@
 """From sweeps to jobs: what is refused, what is left out, and how long is measured."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from microbench.cells import NAIVE, Cell, Replay, Variant, listing
-from microbench.measuring import Job
+from microbench.measuring import Effort, Job
 from microbench.rows import Skip
 from microbench.sweeps import Sweep, Workload
 
@@ -20,18 +20,11 @@ class Refused(Exception):
     """What was asked for is impossible; the message says why. Nothing was run."""
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How much is done for a row."""
-
-    rounds: int
-    round_ms: float  # of a pattern; inside Xen in millions of instructions
-    sampled: int  # transactions of a trace in a round, about
-
-
-NATIVE, NATIVE_QUICK = Effort(9, 20.0, 60), Effort(3, 10.0, 25)
+NATIVE = Effort(rounds=9, round_ms=20, least=4, sampled=60, before=2)
+NATIVE_QUICK = Effort(rounds=5, round_ms=8, least=4, sampled=25, before=2)
 # At least 50 transactions in all; more rounds are run until they lie together.
-XEN, XEN_QUICK = Effort(5, 4.0, 12), Effort(5, 2.0, 10)
+XEN = Effort(rounds=5, round_ms=4, least=10, sampled=12, before=1)
+XEN_QUICK = Effort(rounds=5, round_ms=2, least=10, sampled=10, before=1)
 XEN_ROUNDS_MOST = 12
 
 
@@ -100,13 +93,15 @@ def _replays(
     how: tuple[int, int],
     tick: Callable[[str], None],
 ) -> Iterator[Job]:
-    from microbench.sampling import choose
-    from microbench.trace import Trace
-    from microbench.traces import recorded
-
     opts: dict[tuple[str, str], list[int]] = {}
     for cell in cells:
         opts.setdefault((cell.structure, cell.operation), []).append(cell.opt)
+    if not opts:
+        return
+    from microbench.sampling import choose  # for numpy, which patterns do without
+    from microbench.trace import Trace
+    from microbench.traces import recorded
+
     for name, path in recorded(opts, tick):
         trace = Trace.load(path)
         for opt in opts[name]:
@@ -126,9 +121,10 @@ def plan(
     quick: bool,
     named: Sequence[str],
     tick: Callable[[str], None] = lambda what: None,
-) -> list[Job]:
-    """All cells of the sweeps; `tick` is called before a trace is recorded or read."""
-    jobs: list[Job] = []
+) -> tuple[list[Job], list[Skip]]:
+    """All cells of the sweeps, and what cannot be recorded here; `tick` is called before a
+    trace is recorded or read."""
+    jobs, skipped = list[Job](), list[Skip]()
     wanted = effort(place, quick)
     how = wanted.sampled, XEN_ROUNDS_MOST if place == "xen" else wanted.rounds
     for sweep in sweeps:
@@ -139,8 +135,11 @@ def plan(
             if isinstance(cell, Cell):
                 jobs.append(Job(sweep.name, cell, variants, cell.cda_bytes, count))
         workloads = [cell for cell in part.cells if isinstance(cell, Workload)]
-        jobs += _replays(sweep, workloads, variants, how, tick)
-    return jobs
+        try:
+            jobs += _replays(sweep, workloads, variants, how, tick)
+        except ImportError as error:
+            skipped.append({"what": f"{sweep.name}: data structures", "reason": str(error)})
+    return jobs, skipped
 
 
 def traces(sweeps: Iterable[Sweep], place: str) -> int:

@@ -19,6 +19,17 @@ COPIED = 8
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is done for a row."""
+
+    rounds: int
+    round_ms: float  # of a pattern; inside Xen in millions of instructions
+    least: int  # transactions of a pattern in a round
+    sampled: int  # transactions of a trace in a round, about
+    before: int  # each of these is run, to warm up
+
+
+@dataclass(frozen=True)
 class Job:
     """A cell to measure, with these variants of engines."""
 
@@ -32,15 +43,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Round:
-    """What one round found; all but the first a transaction."""
+    """What one round found; all but the first a transaction.
+
+    Costs have a share for each part of a sample; a pattern is one part.
+    """
 
     transactions: int
-    cost: float
+    costs: tuple[float, ...]
     pages: float
     words: float | None
     writes: float | None
-    copy_cost: float
+    copy_costs: tuple[float, ...]
     copy_bytes: float
+
+    @property
+    def cost(self) -> float:
+        return sum(self.costs)
 
 
 Take = Callable[[int], Round]
@@ -50,11 +68,11 @@ Take = Callable[[int], Round]
 def _whole(answer: Answer, copied: Answer, transactions: int, copies: int) -> Round:
     return Round(
         transactions,
-        answer.ns / transactions,
+        (answer.ns / transactions,),
         answer.pages / transactions,
         None if answer.words < 0 else answer.words / transactions,
         None if answer.writes < 0 else answer.writes / transactions,
-        copied.copy_ns / copies,
+        (copied.copy_ns / copies,),
         copied.copy_bytes / copies,
     )
 
@@ -68,38 +86,41 @@ def _weighed(answers: Sequence[Answer], weights: Sequence[float]) -> Round:
     words, writes = mean(a.words for a in answers), mean(a.writes for a in answers)
     return Round(
         len(answers),
-        mean(a.ns for a in answers),
+        tuple(w * a.ns for w, a in zip(weights, answers, strict=True)),
         mean(a.pages for a in answers),
         None if words < 0 else words,
         None if writes < 0 else writes,
-        mean(a.copy_ns for a in answers),
+        tuple(w * a.copy_ns for w, a in zip(weights, answers, strict=True)),
         mean(a.copy_bytes for a in answers),
     )
 
 
-def taker(job: Job, program: Program, round_ms: float, least: int = 4) -> Take:
+def taker(job: Job, program: Program, effort: Effort) -> Take:
     """How a round of this program is run: a stretch of a pattern, or a sample of a trace."""
     if isinstance(job.cell, Cell):
-        count = max(least, calibrate(program.run, round_ms))
-        copies = max(least, count // COPIED)
+        count = max(effort.least, calibrate(program.run, effort.round_ms))
+        copies = max(2, count // COPIED)
         return lambda turn: _whole(program.stretch(count), program.copy(copies), count, copies)
-    program.sample([transaction for transaction, _ in job.sample[0]][:3])  # to warm up
+    program.run(3)
 
     def take(turn: int) -> Round:
-        transactions, weights = zip(*job.sample[turn], strict=True)
-        return _weighed(program.sample(transactions), weights)
+        picks = sorted(enumerate(job.sample[turn]), key=lambda pick: pick[1])
+        answers = program.sample([number for _, (number, _) in picks], effort.before)
+        by_part = {part: answer for (part, _), answer in zip(picks, answers, strict=True)}
+        weights = [weight for _, weight in job.sample[turn]]
+        return _weighed([by_part[part] for part in range(len(weights))], weights)
 
     return take
 
 
 def interleaved(
-    job: Job, rounds: int, round_ms: float, tick: Callable[[], None], log: Log
+    job: Job, effort: Effort, tick: Callable[[], None], log: Log
 ) -> dict[Variant, list[Round]]:
     """Rounds of all engines in turn. Raises ProgramFailed when a program dies."""
     found: dict[Variant, list[Round]] = {}
     done = 0
-    for share, programs in sets(job.cell, job.variants, rounds, log):
-        takes = {variant: taker(job, p, round_ms) for variant, p in programs.items()}
+    for share, programs in sets(job.cell, job.variants, effort.rounds, log):
+        takes = {variant: taker(job, p, effort) for variant, p in programs.items()}
         for turn, variant in turns(list(takes), share, tick):
             found.setdefault(variant, []).append(takes[variant](done + turn))
         done += share
@@ -111,8 +132,13 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return round(sum(known) / len(known), 4) if known else None
 
 
+def _middle(rounds: Iterable[tuple[float, ...]]) -> float:
+    """Part by part, so that what disturbs a transaction now and then does not count."""
+    return sum((median(part) for part in zip(*rounds, strict=True)), 0.0)
+
+
 def row(job: Job, variant: Variant, unit: str, found: Sequence[Round]) -> Row:
-    cell, cost = job.cell, measure([each.cost for each in found])
+    cell, spread = job.cell, measure([each.cost for each in found]).spread
     pattern = cell if isinstance(cell, Cell) else None
     replay = cell if isinstance(cell, Replay) else None
     return {
@@ -125,8 +151,8 @@ def row(job: Job, variant: Variant, unit: str, found: Sequence[Round]) -> Row:
         "opt": replay.opt if replay else None,
         "structure": replay.structure if replay else None,
         "operation": replay.operation if replay else None,
-        "per_txn": round(cost.ns, 1),
-        "spread": round(cost.spread, 1),
+        "per_txn": round(_middle(each.costs for each in found), 1),
+        "spread": round(spread, 1),
         "transactions": sum(each.transactions for each in found),
         "tcount": job.tcount,
         "rounds": len(found),
@@ -134,7 +160,7 @@ def row(job: Job, variant: Variant, unit: str, found: Sequence[Round]) -> Row:
         "words": _mean(each.words for each in found),
         "writes": _mean(each.writes for each in found),
         "copy_bytes": _mean(each.copy_bytes for each in found) or 0.0,
-        "copy_per_txn": round(median(each.copy_cost for each in found), 1),
+        "copy_per_txn": round(_middle(each.copy_costs for each in found), 1),
     }
 
 

@@ -58,6 +58,11 @@ static void seek(uint64_t to)
 	txn = to;
 }
 
+static void jump(uint64_t to)
+{
+	txn = to;
+}
+
 static uint64_t loop(uint64_t transactions, struct tally *tally)
 {
 	uint64_t start = serve_now();
@@ -142,7 +147,7 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
-	struct service service = { run, run_and_copy, NULL, 0 };
+	struct service service = { .run = run, .copy = run_and_copy };
 	size_t bytes;
 
 	parse(argc, argv);
@@ -158,6 +163,7 @@ int main(int argc, char **argv)
 	writers_start(&writers, &workload, area);
 	if (workload.path) {
 		service.seek = seek;
+		service.jump = jump;
 		service.transactions = workload.trace.transactions;
 	}
 	serve(&service);

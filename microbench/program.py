@@ -122,9 +122,10 @@ class Served:
         """Run so many one by one, and copy the result of each."""
         return self._ask(f"copy {transactions}")[0]
 
-    def sample(self, transactions: Sequence[int]) -> list[Answer]:
-        """Run these of a trace (from 0 on), and copy the result of each."""
-        numbers = " ".join(map(str, transactions))
+    def sample(self, transactions: Sequence[int], before: int) -> list[Answer]:
+        """Run these of a trace (from 0 on), each after so many before it that are not
+        measured, and copy the result of each."""
+        numbers = " ".join(map(str, (before, *transactions)))
         return self._ask(f"sample {numbers}", len(transactions))
 
     def close(self, at_once: bool = False) -> None:

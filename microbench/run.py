@@ -118,7 +118,7 @@ def _measure_here(planned: Sequence[Job], reasons: Reasons, found: Results, tick
     for job in here:
         what = f"{job.sweep}: {job.cell}"
         try:
-            rounds = interleaved(job, effort.rounds, effort.round_ms, partial(tick, what), log)
+            rounds = interleaved(job, effort, partial(tick, what), log)
         except ProgramFailed as error:
             log.failed.append({"what": what, "reason": str(error)})
             continue
@@ -135,7 +135,8 @@ def _measure(chosen: Sequence[Sweep], options: argparse.Namespace, reasons: Reas
     steps = jobs.traces(chosen, place) + cells * each + tables * len(table2.PAPER)
     progress = Progress(steps)
     try:
-        planned = jobs.plan(chosen, place, options.quick, options.engines, progress)
+        planned, skipped = jobs.plan(chosen, place, options.quick, options.engines, progress)
+        found["skipped"] += skipped
         if options.xen:
             run_xen.measure(planned, options.engines, found, progress)
         else:

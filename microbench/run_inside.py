@@ -16,13 +16,12 @@ from typing import Any, TextIO
 
 from microbench import jobs, machine
 from microbench.cells import Variant
-from microbench.measuring import Job, Round, load, row, taker
+from microbench.measuring import Effort, Job, Round, load, row, taker
 from microbench.program import Program, ProgramFailed, Unavailable
 from microbench.rounds import measure
 from microbench.rows import Skip
 
 JOBS, SETTINGS = "jobs.json", "settings.json"
-LEAST_IN_A_ROUND = 10  # transactions; 50 in all
 SPREAD = 0.03
 
 
@@ -41,10 +40,10 @@ def _taken(folder: Path, count: int) -> Iterator[int]:
         yield number
 
 
-def _steady(job: Job, variant: Variant, effort: jobs.Effort) -> list[Round]:
+def _steady(job: Job, variant: Variant, effort: Effort) -> list[Round]:
     """Rounds until they lie together."""
     with Program(job.cell, variant) as program:
-        take = taker(job, program, effort.round_ms, LEAST_IN_A_ROUND)
+        take = taker(job, program, effort)
         found = [take(turn) for turn in range(effort.rounds)]
         while len(found) < jobs.XEN_ROUNDS_MOST:
             costs = measure([each.cost for each in found])
@@ -54,7 +53,7 @@ def _steady(job: Job, variant: Variant, effort: jobs.Effort) -> list[Round]:
     return found
 
 
-def _measure(job: Job, effort: jobs.Effort) -> dict[str, Any]:
+def _measure(job: Job, effort: Effort) -> dict[str, Any]:
     rows, failed = [], list[Skip]()
     for variant in job.variants:
         try:

@@ -52,5 +52,5 @@ def choose(trace: Trace, opt: int, count: int, rounds: int) -> Sample:
     for turn in range(rounds):
         place = (0.5 + turn * GOLDEN) % 1
         picks = [(int(p[int(place * len(p))]), len(p) / len(cost)) for p in parts]
-        chosen.append(tuple(sorted(picks)))
+        chosen.append(tuple(picks))
     return tuple(chosen)

@@ -8,15 +8,15 @@
  *	program: NS PAGES WORDS WRITES COPY_NS COPY_BYTES
  *	runner:  copy N			one by one, the result of each copied
  *	program: the same
- *	runner:  sample T T ...		of a trace: those transactions (from 0 on)
- *	program: the same, a line for each of them
+ *	runner:  sample B T T ...	of a trace: transactions T (from 0 on), each
+ *					after the B before it, which are not measured
+ *	program: the same, a line for each T
  *
  * NS is the time that the transactions took. PAGES, WORDS and WRITES are how many
  * dirty pages, changed words and single writes they reported in all; -1: the program
  * does not look at them. COPY_NS is the time that it took to copy what they
- * reported, COPY_BYTES bytes, for a helper process (copy.h). A transaction of
- * `sample` follows the three before it, untimed, and is measured as `copy` does.
- * End of input ends the program.
+ * reported, COPY_BYTES bytes, for a helper process (copy.h). Transactions of `sample`
+ * are measured as those of `copy`. End of input ends the program.
  */
 #ifndef MICROBENCH_SERVE_H
 #define MICROBENCH_SERVE_H
@@ -30,8 +30,6 @@
 #include <string.h>
 #include <time.h>
 
-#define SERVE_BEFORE 3u
-
 struct tally {
 	uint64_t ns;
 	int64_t pages, words, writes;
@@ -41,8 +39,11 @@ struct tally {
 struct service {
 	void (*run)(uint64_t transactions, struct tally *tally);
 	void (*copy)(uint64_t transactions, struct tally *tally); /* or NULL */
-	void (*seek)(uint64_t transaction);                       /* or NULL: no trace */
-	uint64_t transactions;                                    /* of the trace */
+	/* Go on with this transaction of the trace; NULL: there is none. Memory is what it
+	 * was before it, or, if that makes no difference to what is measured, is as it is. */
+	void (*seek)(uint64_t transaction);
+	void (*jump)(uint64_t transaction);
+	uint64_t transactions; /* of the trace */
 };
 
 static inline uint64_t serve_now(void)
@@ -82,22 +83,24 @@ static inline void serve_show(const struct tally *tally)
 static inline void serve_sample(const struct service *service, const char *numbers)
 {
 	char *end;
+	uint64_t before = strtoull(numbers, &end, 10);
 
-	for (;; numbers = end) {
+	for (numbers = end;; numbers = end) {
 		uint64_t wanted = strtoull(numbers, &end, 10), from;
-		struct tally before = { 0 }, tally = { 0 };
+		struct tally untold = { 0 }, tally = { 0 };
 
 		if (end == numbers)
 			break;
 		if (wanted >= service->transactions)
 			errx(2, "sample: the trace has %" PRIu64 " transactions",
 			     service->transactions);
-		from = wanted < SERVE_BEFORE ? 0 : wanted - SERVE_BEFORE;
-		service->seek(from);
-		service->run(wanted - from, &before);
+		from = wanted < before ? 0 : wanted - before;
+		service->jump(from);
+		service->run(wanted - from, &untold);
 		service->copy(1, &tally);
 		serve_show(&tally);
 	}
+	service->seek(0);
 }
 
 static inline void serve(const struct service *service)
