@@ -51,13 +51,19 @@ class Workload:
 
 
 WORKLOADS = {
+    "aa": Workload(stride(7)),
+    "avl": Workload(stride(7), operations=("insert",)),
     "bin": Workload(stride(7), operations=("insert",)),
+    "dsl": Workload(stride(7), operations=("insert",)),
     "hashquad": Workload(multiples(71), operations=("insert",)),
     "hashsepchain": Workload(multiples(71), arguments={"lists": 13}, operations=("insert",)),
     "leftheap": Workload(stride(17, start=N // 2)),
     "heap": Workload(stride(71, start=N // 2), room="keys"),
     "list": Workload(stride(7), deletes=stride(7)),
     "queue": Workload(ascending, room="keys"),
+    "rb": Workload(stride(7), operations=("insert",)),
+    "splay": Workload(stride(7), finds=ascending),
+    "tree": Workload(stride(7)),
 }
 """By the structure's name in table 2."""
 
