@@ -4,14 +4,14 @@
 import argparse
 import sys
 
-from microbench import bench, xen, xen_inside
+from microbench import bench, compare, run, xen, xen_inside
 from microbench.report import commands as report
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m microbench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (bench, report, xen, xen_inside):
+    for module in (bench, run, compare, report, xen, xen_inside):
         module.add_command(commands)
     chosen = parser.parse_args(arguments)
     return int(chosen.run(chosen))
