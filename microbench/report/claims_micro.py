@@ -182,7 +182,8 @@ def tsize_alone(view: View, engine: str) -> Finding:
         f"{view.name(engine)}: farthest apart at Tsize {tsize(low)}: PPT {low.ppt} costs "
         f"{shown(low.per_txn)}, PPT {high.ppt} {shown(high.per_txn)}.",
         f"a write costs {shown(both.a)}, and the first on a page "
-        f"{shown(abs(both.b))} {'more' if both.b > 0 else 'less'}.",
+        f"{shown(abs(both.b))} {'more' if both.b > 0 else 'less'}; the spreads of "
+        f"the two are {span([100 * row.spread / row.per_txn for row in (low, high)])} %.",
     )
 
 
@@ -213,14 +214,15 @@ def _page_in_writes(view: View, pages: str, writes: str) -> str:
     shown = partial(amount, unit=view.unit)
     page, write = flat.at(meets) / at, steep.slope / at
     free = max(steep.fixed, 0) / at
+    besides = f", and {shown(free)} a page besides" if free else ""
     return (
         f"at PPT {at} a page costs {view.name(pages)} {shown(page)}, begin and end spread over the "
-        f"pages; a write costs {view.name(writes)} {shown(write)}, and {shown(free)} a page besides"
+        f"pages; a write costs {view.name(writes)} {shown(write)}{besides}"
     )
 
 
 def break_even(view: View, pages: str, writes: str, wanted: float) -> Finding:
-    meets, _, steep, _ = crossing(view, 8, pages, writes)
+    meets, *_ = crossing(view, 8, pages, writes)
     tested = [wpp(row) for row in view.rows(8, writes)]
     outside = "" if min(tested) <= meets <= max(tested) else ", outside of what was measured"
     side = "fewer" if meets < wanted else "more"
@@ -233,8 +235,6 @@ def break_even(view: View, pages: str, writes: str, wanted: float) -> Finding:
             "; natively mprotect and signals need no hypercall, and the paper measured under Xen, "
             f"where it found mprotect {times(paper.MPROTECT_UNDER_XEN)} as slow"
         )
-    if steep.fixed < 0:
-        why += "; emulation's line starts below 0, so writes grow dearer with their number"
     return found(
         about(meets, wanted),
         f"WPP {number(meets)}",

@@ -8,8 +8,10 @@ from itertools import zip_longest
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from microbench.report.measured import Row
 from microbench.report.style import DASHES, WIDTH, look, order
@@ -76,6 +78,12 @@ def legend(
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2)
 
 
+def plain(axis: Axis) -> None:
+    """Numbers on a logarithmic axis without powers: 0.1, 1, 10."""
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def engines_of(rows: Iterable[Row]) -> list[str]:
     return sorted({row.engine for row in rows}, key=order)
 
@@ -112,6 +120,7 @@ def curves(
     axes.set_xlim(left=0)
     if logarithmic:
         axes.set_yscale("log")
+        plain(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
     legend(figure, engines_of(rows), [label(each) for each in kinds])
@@ -165,8 +174,9 @@ def dots(
             alpha=0.9,
         )
     axes.set_xscale("log")
+    plain(axes.xaxis)
     axes.set_yticks(range(len(works)), works)
     axes.set_ylim(-0.6, len(works) - 0.4)
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"{label}\n(dotted: the paper's)" if marks else label)
     legend(figure, sorted(points, key=order), names=names)
     return figure

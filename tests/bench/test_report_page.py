@@ -103,6 +103,7 @@ def test_the_page_needs_nothing_else(whole: str) -> None:
         picture = ElementTree.fromstring(b64decode(data))
         assert picture.tag.endswith("svg")
         assert len(list(picture.iter())) > 50
+        assert b"$" not in b64decode(data)  # formulas that nobody has set
 
 
 def test_a_difference_is_shown_with_its_reason() -> None:
