@@ -18,7 +18,7 @@ from microbench.report.claims import (
     found,
     middle,
 )
-from microbench.report.lines import Line, Plane, fit, fit_plane
+from microbench.report.lines import Line, Plane, fit, fit_plane, steady
 from microbench.report.measured import Row
 from microbench.report.wording import MIB, amount, listed, number, size, span, times
 
@@ -55,7 +55,7 @@ def line_over(rows: Sequence[Row], x: str, least: int = 2) -> Line:
         raise Unknown(
             f"rows missing: {rows[0].engine} has fewer than {least} values of {x.upper()}"
         )
-    return fit([(of(row), row.per_txn) for row in rows])
+    return steady([(of(row), row.per_txn) for row in rows])
 
 
 def compared(view: View, slow: tuple[str, Line], fast: tuple[str, Line], what: str) -> str:
@@ -221,9 +221,21 @@ def _page_in_writes(view: View, pages: str, writes: str) -> str:
     )
 
 
+def _cheaper_at(view: View, pages: str, writes: str) -> str:
+    """The measured WPP at which emulation wins, without any line."""
+    theirs = {(row.cda_bytes, row.ppt, row.wpp): row.per_txn for row in view.rows(8, pages)}
+    won = {
+        wpp(row)
+        for row in view.rows(8, writes)
+        if row.per_txn < theirs.get((row.cda_bytes, row.ppt, row.wpp), 0.0)
+    }
+    return f"WPP {listed(map(str, sorted(won)), most=12)}" if won else "none"
+
+
 def break_even(view: View, pages: str, writes: str, wanted: float) -> Finding:
     meets, *_ = crossing(view, 8, pages, writes)
     tested = [wpp(row) for row in view.rows(8, writes)]
+    cheaper = _cheaper_at(view, pages, writes)
     outside = "" if min(tested) <= meets <= max(tested) else ", outside of what was measured"
     side = "fewer" if meets < wanted else "more"
     why = (
@@ -239,7 +251,7 @@ def break_even(view: View, pages: str, writes: str, wanted: float) -> Finding:
         about(meets, wanted),
         f"WPP {number(meets)}",
         f"The lines of {view.name(pages)} and {view.name(writes)} meet at WPP {number(meets)}"
-        f"{outside}.",
+        f"{outside}; {view.name(writes)} is the cheaper one at {cheaper}.",
         f"{why}.{view.caution}",
     )
 
@@ -415,28 +427,37 @@ def scan_against_ptxen(view: View) -> Finding:
 def cheaper_at_4(view: View, better: str, worse: str) -> Finding:
     """Figure 10, WPP 4."""
     by_cell = {(row.cda_bytes, row.ppt): row for row in view.rows(10, worse) if row.wpp == 4}
-    ratios = [
-        by_cell[key].per_txn / row.per_txn
+    pairs = [
+        (row, by_cell[key])
         for row in view.rows(10, better)
         if row.wpp == 4 and (key := (row.cda_bytes, row.ppt)) in by_cell
     ]
-    if not ratios:
+    if not pairs:
         raise Unknown(f"rows missing: {better} and {worse} have no cell at WPP 4 in figure 10")
-    pages, writes = ("PT", "Emul") if "Emul" in (better, worse) else ("PTxen", "Emulxen")
-    try:
-        meets, *_ = crossing(view, 8, pages, writes)
-        why = f"the break-even is at WPP {number(meets)}, {'below' if meets < 4 else 'above'} 4"
-    except Unknown:
-        why = (
-            "a page costs less than four emulated writes"
-            if better == "Emul"
-            else "four emulated writes cost less than a page"
-        )
+    ratios = [other.per_txn / row.per_txn for row, other in pairs]
     return found(
         min(ratios) > 1,
         times(middle(ratios)),
         f"{view.name(worse)} costs {span(ratios, times)} of {view.name(better)}.",
-        f"{why}.{view.caution}",
+        f"{_why_at_4(view, better, pairs)}.{view.caution}",
+    )
+
+
+def _why_at_4(view: View, better: str, pairs: Sequence[tuple[Row, Row]]) -> str:
+    """Emulation wins below the break-even, unless rows scatter."""
+    emulates = better in ("Emul", "Emulxen")
+    pages, writes = ("PTxen", "Emulxen") if better in ("PTxen", "Emulxen") else ("PT", "Emul")
+    spreads = span([100 * row.spread / row.per_txn for pair in pairs for row in pair])
+    try:
+        meets, *_ = crossing(view, 8, pages, writes)
+    except Unknown as unknown:
+        return f"{unknown}; the rows' spreads are {spreads} %"
+    side = "below" if meets < 4 else "above"
+    if (meets < 4) == emulates:
+        return f"the break-even of figure 8 is WPP {number(meets)}, {side} 4"
+    return (
+        f"though the lines of figure 8 meet at WPP {number(meets)}, {side} 4: so the rows at WPP 4 "
+        f"are off them, with spreads of {spreads} %"
     )
 
 
@@ -451,7 +472,8 @@ def overall(view: View) -> Finding:
                 )
     if not ratios:
         raise Unknown("rows missing: no engine of figure 10 and its counterpart at WPP 4")
-    (least, low), *_, (most, high) = sorted(ratios.items(), key=lambda item: item[1]) * 2
+    least, most = min(ratios, key=lambda key: ratios[key]), max(ratios, key=lambda key: ratios[key])
+    low, high = ratios[least], ratios[most]
     return found(
         low >= paper.OVERALL[0] / NOISE and high <= paper.OVERALL[1] * NOISE,
         span(list(ratios.values()), times),

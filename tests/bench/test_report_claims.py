@@ -197,6 +197,8 @@ def test_numbers_are_those_of_the_formulas() -> None:
     # 100 + 8 * 10 000 = 100 + 8 * 2 000 WPP; 9 + 8 * 900 = 28 + 8 * 571 WPP.
     assert of("user-break-even", "native") == "WPP 5"
     assert of("xen-break-even", "xen") == "WPP 1.57"
+    native, _ = answers("user-break-even", results())
+    assert "emul is the cheaper one at WPP 1, 2, 3 and 4." in native.finding.measured
     assert of("scan-line", "xen") == "a = 670, b = 40\u202f000"
     assert of("emulxen-faster", "xen") == "3.5×"
     assert of("emul-volume", "native") == "57.7 MB"
