@@ -39,11 +39,10 @@ def tcount(sweep: Sweep, quick: bool) -> int:
 
 
 def parameters(sweep: Sweep, place: str, quick: bool) -> dict[str, Any]:
-    """Those of the file, as they hold in this place."""
-    inside = sweep.parameters.get("xen", {}) if place == "xen" else {}
-    found = {**sweep.parameters, **inside, "tcount": tcount(sweep, quick)}
-    found.pop("xen", None)
-    return found
+    """As run."""
+    found = sweep.parameters(place, quick)
+    patterns = any(isinstance(cell, Cell) for cell in sweep.part(place, quick).cells)
+    return found | ({"tcount": tcount(sweep, quick)} if patterns else {})
 
 
 def here() -> Reasons:
@@ -53,13 +52,12 @@ def here() -> Reasons:
     return {e.name: None if e.available else e.reason for e in pyhac.engines()}
 
 
-def check_names(
-    sweeps: Iterable[Sweep], place: str, named: Iterable[str], reasons: Reasons
-) -> None:
+def check_names(sweeps: Iterable[Sweep], named: Iterable[str], reasons: Reasons) -> None:
     """Every name is one of an engine."""
     known = (NAIVE, *reasons)
     asked = [("--engines", name) for name in named]
-    asked += [(sweep.name, name) for sweep in sweeps for name in sweep.part(place).engines]
+    for sweep in sweeps:
+        asked += [(sweep.name, name) for part in sweep.parts.values() for name in part.engines]
     for where, name in asked:
         if name not in known:
             raise Refused(f"{where}: there is no engine {name!r}; there are {', '.join(known)}")
@@ -128,7 +126,7 @@ def plan(
     wanted = effort(place, quick)
     how = wanted.sampled, XEN_ROUNDS_MOST if place == "xen" else wanted.rounds
     for sweep in sweeps:
-        part = sweep.part(place)
+        part = sweep.part(place, quick)
         variants = tuple(map(listing, named or dict.fromkeys((NAIVE, *part.engines))))
         count = tcount(sweep, quick)
         for cell in part.cells:
@@ -142,11 +140,8 @@ def plan(
     return jobs, skipped
 
 
-def traces(sweeps: Iterable[Sweep], place: str) -> int:
-    """How often plan() will call `tick`."""
-    return sum(
-        len(
-            {(c.structure, c.operation) for c in sweep.part(place).cells if isinstance(c, Workload)}
-        )
-        for sweep in sweeps
-    )
+def steps(sweeps: Iterable[Sweep], place: str, quick: bool) -> int:
+    """How many ticks plan() and the measuring of its jobs take."""
+    cells = [cell for sweep in sweeps for cell in sweep.part(place, quick).cells]
+    recorded = {(c.structure, c.operation) for c in cells if isinstance(c, Workload)}
+    return len(recorded) + len(cells) * (1 if place == "xen" else effort(place, quick).rounds)

@@ -130,10 +130,8 @@ def _measure(chosen: Sequence[Sweep], options: argparse.Namespace, reasons: Reas
     place = "xen" if options.xen else "native"
     found = _empty(chosen, place, options.quick)
     tables = any(sweep.table for sweep in chosen)
-    cells = sum(len(sweep.part(place).cells) for sweep in chosen)
-    each = 1 if options.xen else jobs.effort(place, options.quick).rounds
-    steps = jobs.traces(chosen, place) + cells * each + tables * len(table2.PAPER)
-    progress = Progress(steps)
+    steps = jobs.steps(chosen, place, options.quick)
+    progress = Progress(steps + tables * len(table2.PAPER))
     try:
         planned, skipped = jobs.plan(chosen, place, options.quick, options.engines, progress)
         found["skipped"] += skipped
@@ -157,7 +155,7 @@ def _prepare(options: argparse.Namespace) -> tuple[list[Sweep], Reasons]:
     for name in ("naive_pt", "engine_bench"):
         executable(name)
     reasons = jobs.here()
-    jobs.check_names(chosen, "xen" if options.xen else "native", options.engines, reasons)
+    jobs.check_names(chosen, options.engines, reasons)
     if options.xen:
         run_xen.check()
     else:

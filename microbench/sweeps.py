@@ -36,8 +36,10 @@ CDA_MAX = 16 << 30
 TCOUNT = 100_000
 OPERATIONS = 10_000  # in a workload
 
-TOP = {"title", "figures", "engines", "tcount", "cells", "xen", "table"}
-XEN = {"engines", "cells"}
+# A part says what differs from another one; the first is the file's own.
+PARTS = {"quick": "", "xen": "", "xen_quick": "xen"}
+TOP = {"title", "figures", "engines", "tcount", "cells", "table", *PARTS}
+IN_PART = {"engines", "cells"}
 PATTERN = ("cda_bytes", "ppt", "wpp")
 WORKLOAD = ("operations", "opt")
 
@@ -74,12 +76,24 @@ class Sweep:
     figures: tuple[str, ...]
     tcount: int
     table: bool
-    native: Part
-    xen: Part
-    parameters: Mapping[str, Any]  # as they stand in the file
+    parts: Mapping[str, Part]
+    file: Mapping[str, Any]  # what stands in it
 
-    def part(self, place: str) -> Part:
-        return self.xen if place == "xen" else self.native
+    def part(self, place: str, quick: bool) -> Part:
+        return self.parts[_part(place, quick)]
+
+    def parameters(self, place: str, quick: bool) -> dict[str, Any]:
+        """Those of the file, as they hold there."""
+        name = _part(place, quick)
+        found = {key: value for key, value in self.file.items() if key not in PARTS}
+        for part in (PARTS.get(name, ""), name):
+            found.update(self.file.get(part, {}))
+        return found
+
+
+def _part(place: str, quick: bool) -> str:
+    words = (["xen"] if place == "xen" else []) + (["quick"] if quick else [])
+    return "_".join(words)
 
 
 class _Reader:
@@ -190,25 +204,28 @@ def _parse(name: str, where: str, document: dict[str, Any], known: Known) -> Swe
     reader = _Reader(where, document, TOP)
     title, figures, table = reader.text("title"), reader.texts("figures"), reader.flag("table")
     tcount = reader.number("tcount", TCOUNT)
-    native = inside = Part((), ())
+    parts = {"": Part((), ())}
     if table:
-        if extra := {"cells", "engines", "xen", "tcount"} & set(document):
+        if extra := (TOP - {"title", "figures", "table"}) & set(document):
             raise reader.wrong(min(extra), "does not go with table = true")
     else:
-        cells = _cells(where, document.get("cells"), known)
-        native = inside = Part(reader.texts("engines"), cells)
-        if not any(isinstance(cell, Cell) for cell in cells) and reader.has("tcount"):
+        parts = {"": Part(reader.texts("engines"), _cells(where, document.get("cells"), known))}
+        if reader.has("tcount") and not any(isinstance(c, Cell) for c in parts[""].cells):
             raise reader.wrong("tcount", "is for patterns; that of a workload follows from it")
-    if reader.has("xen"):
-        part = document["xen"]
-        if not isinstance(part, dict):
-            raise reader.wrong("xen", "is no table")
-        there = _Reader(f"{where}, xen", part, XEN)
-        inside = Part(
-            there.texts("engines") if there.has("engines") else native.engines,
-            _cells(f"{where}, xen", part["cells"], known) if there.has("cells") else native.cells,
-        )
-    return Sweep(name, title, figures, tcount, table, native, inside, document)
+    for part, base in PARTS.items():
+        parts[part] = _part_of(f"{where}, {part}", document.get(part, {}), parts[base], known)
+    return Sweep(name, title, figures, tcount, table, parts, document)
+
+
+def _part_of(where: str, table: Any, base: Part, known: Known) -> Part:
+    """What differs from the base stands in the table."""
+    if not isinstance(table, dict):
+        raise BadSweep(f"{where}: is {table!r}: a table is wanted")
+    reader = _Reader(where, table, IN_PART)
+    return Part(
+        reader.texts("engines") if reader.has("engines") else base.engines,
+        _cells(where, table["cells"], known) if reader.has("cells") else base.cells,
+    )
 
 
 def read(path: Path, known: Known) -> Sweep:
@@ -238,7 +255,7 @@ def find(words: Sequence[str], known: Known) -> list[Sweep]:
             found |= ours
         elif word.endswith(".toml"):
             sweep = read(Path(word), known)
-            if found.get(sweep.name, sweep).parameters != sweep.parameters:
+            if found.get(sweep.name, sweep).file != sweep.file:
                 raise BadSweep(f"{word}: there is another sweep {sweep.name!r} in this run")
             found[sweep.name] = sweep
         elif chosen := ours.get(word) or of_figure.get(word):

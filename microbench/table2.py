@@ -54,13 +54,14 @@ class Cell(TypedDict):
 
 
 def measure(progress: Callable[[str], None] = lambda what: None) -> list[Row]:
-    """Run every workload and count; about half a minute. Calls `progress` before each."""
-    from microbench.workloads import ROWS, record
+    """Count what every workload writes. Calls `progress` before each."""
+    from microbench.trace import Trace
+    from microbench.traces import recorded
+    from microbench.workloads import ROWS
 
     rows: list[Row] = []
-    for structure, operation in ROWS:
-        progress(f"{structure} {operation}")
-        trace = record(structure, operation)
+    for (structure, operation), path in recorded(ROWS, progress):
+        trace = Trace.load(path)
         for opt in OPTS:
             transactions = trace.transactions(opt)
             rows.append(

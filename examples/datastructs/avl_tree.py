@@ -67,7 +67,7 @@ def _insert_below(words: Words, head: Words, node: int, key: int, log: Log | Non
         store(words, leaf + HEIGHT, 0, log)
         store(words, leaf + LEFT, NULL, log)
         store(words, leaf + RIGHT, NULL, log)
-        return _balance(words, leaf, log)
+        return _balance(words, leaf, log)  # as every node on the way back
     side = side_of(words, node, key)
     child = _insert_below(words, head, int(words[node + side]), key, log)
     store(words, node + side, child, log)

@@ -59,6 +59,9 @@ def sweep(folder: Path, text: str, name: str = "small") -> str:
         ("tcount = 500", "tcount = 1.5", "tcount is 1.5"),
         ("tcount = 500", "tcounts = 500", "tcounts is no such key"),
         ("tcount = 500", "tcount = ", "Invalid value"),
+        ("tcount = 500", "xen = 3", "xen: is 3: a table is wanted"),
+        ("tcount = 500", "xen = {ppt = [1]}", "xen: ppt is no such key"),
+        ("tcount = 500", "quick = {engines = []}", "quick: engines is missing or empty"),
         ('title = "small"', "", "title is missing"),
         ('"pt", ', '"nosuch", ', "there is no engine 'nosuch'"),
         ("cda_bytes = [65536]", 'operations = ["aa insert"]\nopt = [1]', "is no such key"),
@@ -137,8 +140,8 @@ def test_every_sweep_can_be_read() -> None:
     assert of_figure.name == "fig11"
     for each in found:
         if not each.table:
-            assert each.native.engines[0] == each.xen.engines[0] == NAIVE
-            jobs.check_names(found, "xen", (), jobs.here())
+            assert {part.engines[0] for part in each.parts.values()} == {NAIVE}
+    jobs.check_names(found, (), jobs.here())
 
 
 def test_a_result_file_holds_what_was_run(tmp_path: Path) -> None:
@@ -271,6 +274,24 @@ def test_an_unfinished_file_is_never_left(tmp_path: Path) -> None:
 
 def test_cells_are_all_combinations() -> None:
     (fig06,) = sweeps.find(["fig06"], table2.PAPER)
-    cells = fig06.native.cells
+    cells = fig06.part("native", False).cells
     assert len(set(cells)) == len(cells) == 7 * 3
     assert Cell(1 << 20, 64, 16) in cells
+
+
+def test_a_part_says_what_differs(tmp_path: Path) -> None:
+    more = (
+        '[xen]\nengines = ["ptxen"]\n[[xen_quick.cells]]\ncda_bytes = [4096]\nppt = [1]\nwpp = [1]'
+    )
+    (found,) = sweeps.find([sweep(tmp_path, SMALL + more)], table2.PAPER)
+    assert found.part("native", True) == found.part("native", False)
+    assert found.part("xen", False).engines == found.part("xen", True).engines == ("ptxen",)
+    assert found.part("xen", False).cells == found.part("native", False).cells
+    assert found.part("xen", True).cells == (Cell(4096, 1, 1),)
+    assert found.parameters("xen", True) == {
+        "title": "small",
+        "figures": ["none"],
+        "engines": ["ptxen"],
+        "tcount": 500,
+        "cells": [{"cda_bytes": [4096], "ppt": [1], "wpp": [1]}],
+    }
