@@ -59,6 +59,10 @@ xen-deb:	## make a Debian package of the patched hypervisor (as root)
 bench-xen: setup xen	## count the instructions of the engines over Xen into build/bench-xen.json
 	$(PYTHON) -m microbench xen --json $(HAC_BUILD)/bench-xen.json
 
+report: export HAC_REPORT = 1
+report: setup	## measure the paper's figures here and inside Xen into build/report.html (QUICK=1: shorter)
+	@scripts/report $(if $(QUICK),--quick)
+
 lint: setup	## check style, types, licence lines and the header
 	@$(PYTHON) scripts/lint
 
@@ -69,5 +73,5 @@ clean:	## remove what was built (the virtual environment stays)
 	rm -rf $(HAC_BUILD) dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo demo-cluster test test-c test-py test-sanitize test-harness test-crash test-cluster test-xen bench xen xen-deb bench-xen lint format clean
+.PHONY: help setup build demo demo-cluster test test-c test-py test-sanitize test-harness test-crash test-cluster test-xen bench xen xen-deb bench-xen report lint format clean
 .NOTPARALLEL:
