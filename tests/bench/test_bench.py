@@ -11,7 +11,7 @@ import pytest
 from microbench import rows, targets
 from microbench.__main__ import main
 from microbench.cells import MIB, NAIVE, QUICK, Cell, Variant
-from microbench.program import ROOT, Missing, Program, ProgramFailed, Unavailable, executable
+from microbench.program import ROOT, Program, ProgramFailed, Unavailable
 from microbench.replication import LOADS
 from microbench.rounds import Effort, Measure, calibrate, interleave, measure
 
@@ -24,13 +24,7 @@ CELLS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _built() -> None:
-    try:
-        executable("naive_pt")
-        executable("engine_bench")
-    except Missing as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def start(cell: Cell, variant: Variant) -> Program:

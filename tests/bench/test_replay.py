@@ -9,7 +9,7 @@ import pytest
 
 from microbench.cells import NAIVE, Replay, Variant, listing
 from microbench.measuring import Effort, Job, Round, interleaved, load, save
-from microbench.program import Answer, Missing, Program, ProgramFailed, Unavailable, executable
+from microbench.program import Answer, Program, ProgramFailed, Unavailable
 from microbench.sampling import choose, costs
 from microbench.trace import PAGE, Trace
 from microbench.tracking import Log
@@ -18,13 +18,7 @@ ENGINES = ("pt", "emul", "uffd", "compare", "auto")
 PAGES, OPERATIONS = 5, 60
 
 
-@pytest.fixture(autouse=True)
-def _built() -> None:
-    try:
-        executable("naive_pt")
-        executable("engine_bench")
-    except Missing as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("built")
 
 
 @pytest.fixture

@@ -4,18 +4,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import cast
 
+import psutil
 import pytest
 
 from microbench import jobs, results, sweeps, table2
 from microbench.__main__ import main
 from microbench.cells import NAIVE, Cell
-from microbench.program import ROOT, Missing, build_folder, executable
+from microbench.program import build_folder
+from microbench.show import Progress
 
 SMALL = """
 title = "small"
@@ -29,13 +28,7 @@ wpp = [3]
 """
 
 
-@pytest.fixture(autouse=True)
-def _built() -> None:
-    try:
-        executable("naive_pt")
-        executable("engine_bench")
-    except Missing as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def sweep(folder: Path, text: str, name: str = "small") -> str:
@@ -182,25 +175,27 @@ def test_engines_by_name_take_the_place_of_the_sweeps(tmp_path: Path) -> None:
     assert not found["skipped"]
 
 
-def test_what_is_done_before_ctrl_c_is_kept(tmp_path: Path) -> None:
+def test_what_is_done_before_ctrl_c_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The signal comes in the third cell."""
+    ticks = list[str]()
+
+    def tick(progress: Progress, what: str) -> None:
+        ticks.append(what)
+        if len(ticks) == 2 * jobs.NATIVE.rounds + 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "__call__", tick)
     out = tmp_path / "out.json"
-    many = SMALL.replace("wpp = [3]", f"wpp = {list(range(1, 200))}")
-    command = [sys.executable, "-m", "microbench", "run", sweep(tmp_path, many)]
-    process = subprocess.Popen(
-        [*command, "--json", str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    time.sleep(5)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    many = SMALL.replace("wpp = [3]", "wpp = [1, 2, 3, 4]")
+    words = ["--engines", "compare", "--json", str(out)]
+    assert main(["run", sweep(tmp_path, many), *words]) == 130
     found = results.read(out)
     assert not found["complete"]
-    assert 0 < len(found["rows"]) < 398 * 2
+    assert [(row["ppt"], row["wpp"]) for row in found["rows"]] == [(1, 1)] * 2 + [(2, 1)] * 2
     assert all(row["rounds"] == jobs.NATIVE.rounds for row in found["rows"])
-    children = subprocess.run(
-        ["ps", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
-    )
-    assert "_bench" not in children.stdout
+    assert not psutil.Process().children(recursive=True)
 
 
 def example(**changes: object) -> results.Results:

@@ -12,20 +12,13 @@ import pytest
 from microbench import jobs, results, table2
 from microbench.cells import NAIVE, Cell, listing
 from microbench.measuring import Job, save
-from microbench.program import ROOT, Missing, executable
+from microbench.program import ROOT
 from microbench.run import _empty
 from microbench.run_inside import JOBS, SETTINGS, found_by
 from microbench.run_xen import _Gathered
 from microbench.sweeps import find
 
-
-@pytest.fixture(autouse=True)
-def _built() -> None:
-    try:
-        executable("naive_pt")
-        executable("engine_bench")
-    except Missing as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def some_jobs(count: int, *engines: str) -> list[Job]:
