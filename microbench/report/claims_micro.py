@@ -65,7 +65,8 @@ def compared(view: View, slow: tuple[str, Line], fast: tuple[str, Line], what: s
     each = f"each {what} costs {name} {shown(line.slope)} and {other} {shown(base.slope)}"
     if base.slope > 0 and line.slope > 0:
         each += f" ({times(line.slope / base.slope)})"
-    fixed = f"begin and end {shown(max(line.fixed, 0))} and {shown(max(base.fixed, 0))}"
+    ends = [shown(each.fixed) if each.fixed > 0 else "nothing" for each in (line, base)]
+    fixed = f"begin and end {ends[0]} and {ends[1]}"
     if base.fixed > 0 and line.fixed > 0:
         fixed += f" ({times(line.fixed / base.fixed)})"
     return f"{each}, {fixed}.{view.caution}"
@@ -325,6 +326,18 @@ def scan_line(view: View) -> Finding:
     )
 
 
+def _page_by_size(view: View, rows: Sequence[Row]) -> str:
+    """What a dirty page costs the scan in areas of each size."""
+    by_size: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_size[row.cda_bytes].append(row)
+    return listed(
+        f"{amount(line_over(group, 'ppt').slope, view.unit)} in {size(area)}"
+        for area, group in sorted(by_size.items())
+        if len({ppt(row) for row in group}) > 1
+    )
+
+
 def scan_linear(view: View) -> Finding:
     plane, rows = scan_plane(view)
     signs = f"a = {number(plane.a)}, b = {number(plane.b)}, R² = {plane.straight:.4f}"
@@ -332,7 +345,7 @@ def scan_linear(view: View) -> Finding:
         plane.a > 0 and plane.b > 0 and plane.straight >= STRAIGHT,
         f"R² {plane.straight:.3f}",
         f"{len(rows)} cells: {signs}.",
-        f"the plane does not describe the rows: {signs}.",
+        f"a page costs {_page_by_size(view, rows)}.{view.caution}",
     )
 
 

@@ -307,8 +307,8 @@ def gain(view: View, engine: str, wanted: float) -> Finding:
     why = f"a transaction of five operations has {times(pages)} the pages of one"
     if engine in ("PT", "PTxen") and line and line.slope > 0:
         why += (
-            f", {shown(line.slope)} each; begin and end, {shown(max(line.fixed, 0))}, "
-            "come once for five"
+            f", {shown(line.slope)} each; begin and end, "
+            f"{shown(max(line.fixed, 0))}, come once for five"
         )
     return found(
         about(got, wanted),

@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from microbench.report.measured import Row
 from microbench.report.style import DASHES, WIDTH, look, order
 from microbench.report.wording import amount, number
 
 TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
+TICKS = ((2, (1.0, 2.0, 5.0)), (4, (1.0, 3.0)))  # where an axis has fewer decades than so many
 INSTRUCTIONS = ((1e9, "billion instructions"), (1e6, "million instructions"))
 
 
@@ -80,6 +81,9 @@ def legend(
 
 def plain(axis: Axis) -> None:
     """Numbers on a logarithmic axis without powers: 0.1, 1, 10."""
+    low, high = axis.get_view_interval()
+    subs = next((s for decades, s in TICKS if high / low < 10**decades), (1.0,))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -120,6 +124,7 @@ def curves(
     axes.set_xlim(left=0)
     if logarithmic:
         axes.set_yscale("log")
+        axes.autoscale_view()
         plain(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
@@ -174,6 +179,7 @@ def dots(
             alpha=0.9,
         )
     axes.set_xscale("log")
+    axes.autoscale_view()
     plain(axes.xaxis)
     axes.set_yticks(range(len(works)), works)
     axes.set_ylim(-0.6, len(works) - 0.4)

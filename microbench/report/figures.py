@@ -160,7 +160,7 @@ def totals(rows: Sequence[Row]) -> Figure:
     found = works(rows, 1)
     divisor, unit = scale([row.copied_total for row in found], found[0].unit)
     points = _by_engine(found, lambda row: row.copied_total / divisor)
-    return dots(points, f"{unit} for {number(found[0].tcount)} operations and the copy")
+    return dots(points, f"{unit} for {number(found[0].tcount)} operations\nand the copy")
 
 
 IN_XEN, SCANNED = ("emulxen", "ptxen"), ("scanxen", "ptxen")
