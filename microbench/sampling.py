@@ -50,7 +50,10 @@ def choose(trace: Trace, opt: int, count: int, rounds: int) -> Sample:
     parts = _parts(cost, count)
     chosen = []
     for turn in range(rounds):
-        place = (0.5 + turn * GOLDEN) % 1
-        picks = [(int(p[int(place * len(p))]), len(p) / len(cost)) for p in parts]
+        picks = []
+        for number, part in enumerate(parts):
+            # Not the cheap end of all parts in one round, and the dear end in another.
+            place = (0.5 + (turn + number) * GOLDEN) % 1
+            picks.append((int(part[int(place * len(part))]), len(part) / len(cost)))
         chosen.append(tuple(picks))
     return tuple(chosen)
