@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from microbench.cells import Cell, Replay, Sample, Variant
@@ -80,18 +80,18 @@ def _whole(answer: Answer, copied: Answer, transactions: int, copies: int) -> Ro
 def _weighed(answers: Sequence[Answer], weights: Sequence[float]) -> Round:
     """Shares of what was measured; what is not looked at is -1 in every answer."""
 
-    def mean(values: Iterable[int]) -> float:
+    def all_of(values: Iterable[int]) -> float:
         return sum(w * v for w, v in zip(weights, values, strict=True))
 
-    words, writes = mean(a.words for a in answers), mean(a.writes for a in answers)
+    words, writes = all_of(a.words for a in answers), all_of(a.writes for a in answers)
     return Round(
         len(answers),
         tuple(w * a.ns for w, a in zip(weights, answers, strict=True)),
-        mean(a.pages for a in answers),
+        all_of(a.pages for a in answers),
         None if words < 0 else words,
         None if writes < 0 else writes,
         tuple(w * a.copy_ns for w, a in zip(weights, answers, strict=True)),
-        mean(a.copy_bytes for a in answers),
+        all_of(a.copy_bytes for a in answers),
     )
 
 
@@ -101,7 +101,7 @@ def taker(job: Job, program: Program, effort: Effort) -> Take:
         count = max(effort.least, calibrate(program.run, effort.round_ms))
         copies = max(2, count // COPIED)
         return lambda turn: _whole(program.stretch(count), program.copy(copies), count, copies)
-    program.run(3)
+    program.sample([number for number, _ in job.sample[0]][:3], effort.before)  # to warm up
 
     def take(turn: int) -> Round:
         picks = sorted(enumerate(job.sample[turn]), key=lambda pick: pick[1])
@@ -132,9 +132,12 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return round(sum(known) / len(known), 4) if known else None
 
 
-def _middle(rounds: Iterable[tuple[float, ...]]) -> float:
-    """Part by part, so that what disturbs a transaction now and then does not count."""
-    return sum((median(part) for part in zip(*rounds, strict=True)), 0.0)
+def _middle(rounds: Iterable[tuple[float, ...]], unit: str) -> float:
+    """Of times medians, part by part, so that what disturbs a transaction now and then does
+    not count. Nothing disturbs instructions, and their mean is nearer to that of all.
+    """
+    middle = mean if unit == "instructions" else median
+    return sum((middle(part) for part in zip(*rounds, strict=True)), 0.0)
 
 
 def row(job: Job, variant: Variant, unit: str, found: Sequence[Round]) -> Row:
@@ -151,7 +154,7 @@ def row(job: Job, variant: Variant, unit: str, found: Sequence[Round]) -> Row:
         "opt": replay.opt if replay else None,
         "structure": replay.structure if replay else None,
         "operation": replay.operation if replay else None,
-        "per_txn": round(_middle(each.costs for each in found), 1),
+        "per_txn": round(_middle((each.costs for each in found), unit), 1),
         "spread": round(spread, 1),
         "transactions": sum(each.transactions for each in found),
         "tcount": job.tcount,
@@ -160,7 +163,7 @@ def row(job: Job, variant: Variant, unit: str, found: Sequence[Round]) -> Row:
         "words": _mean(each.words for each in found),
         "writes": _mean(each.writes for each in found),
         "copy_bytes": _mean(each.copy_bytes for each in found) or 0.0,
-        "copy_per_txn": round(_middle(each.copy_costs for each in found), 1),
+        "copy_per_txn": round(_middle((each.copy_costs for each in found), unit), 1),
     }
 
 

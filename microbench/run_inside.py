@@ -31,8 +31,9 @@ def found_by(number: int) -> str:
 
 
 def _taken(folder: Path, count: int) -> Iterator[int]:
-    """The jobs that nobody else has taken, taking them."""
-    for number in range(count):
+    """The jobs that nobody else has taken, taking them. From the end, where the dearest
+    workloads are, so that no guest is left alone with one."""
+    for number in reversed(range(count)):
         try:
             os.close(os.open(folder / f"taken-{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:

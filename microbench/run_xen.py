@@ -135,8 +135,8 @@ def measure(jobs: Sequence[Job], named: Sequence[str], found: Results, tick: Tic
             while guests.running():
                 time.sleep(0.3)
                 gathered.add(guests.news())
-            gathered.add(guests.news())
             complaints = guests.complaints()
         finally:
             guests.end()
+            gathered.add(guests.news())
             gathered.finish(complaints)
