@@ -15,10 +15,11 @@
 /* Edges of adopted memory are compared: single writes to them are not seen. */
 static size_t edges_changed(const struct delta *d, const struct area *area, size_t first)
 {
-	const struct hac_run *last = d->runs + d->runs_count - 1;
+	const struct hac_run *last;
 
 	if (!(area->engine->flags & ENGINE_WORDS) || first == d->runs_count)
 		return 0;
+	last = d->runs + d->runs_count - 1;
 	return (d->runs[first].offset < area->head) + (last->offset + last->length > area->tail);
 }
 
