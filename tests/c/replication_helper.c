@@ -98,6 +98,7 @@ static void lead(void)
 static struct {
 	uint64_t segment;
 	uint64_t offset;
+	bool in_step; /* a frame or a base has shown that none is missing before */
 } from;
 
 static uint64_t first_segment(const char *path)
@@ -120,6 +121,7 @@ static uint64_t first_segment(const char *path)
 static void receive_base(void)
 {
 	char command[4 * PATH_MAX], incoming[PATH_MAX];
+	uint64_t segment;
 	int error;
 
 	snprintf(incoming, sizeof(incoming), "%s.incoming", arguments.image);
@@ -130,10 +132,13 @@ static void receive_base(void)
 	/* The other one may be compacting. */
 	if (system(command))
 		return;
+	segment = first_segment(incoming);
 	error = hac_keeper_replace(keeper, incoming);
 	if (error && error != -EBADMSG)
 		fail(error);
-	from.segment = from.offset = 0;
+	from.segment = error ? 0 : segment;
+	from.offset = 0;
+	from.in_step = !error;
 }
 
 /* 1: there may be more; 0: no more now; -1: frames are missing. */
@@ -166,12 +171,17 @@ static int take_frame(uint64_t sequence)
 		result = found > sequence ? -1 : 1;
 		if (found == sequence && hac_keeper_append(keeper, bytes, (size_t)size))
 			result = 0; /* half of it is there */
-		if (result == 1)
+		if (result == 1) {
 			from.offset += (uint64_t)size;
+			from.in_step = true;
+		}
 	} else if ((uint64_t)st.st_size == from.offset && !access(next, F_OK)) {
 		from.segment++;
 		from.offset = 0;
 		result = 1;
+	} else if (!from.in_step) {
+		/* The other one has compacted, and nothing shows what it had. */
+		result = -1;
 	}
 	close(fd);
 	return result;
