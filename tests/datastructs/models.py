@@ -15,7 +15,7 @@ MOST = 500
 """Keys that a structure is kept below."""
 
 
-class Twin:
+class Modelled:
     """A structure and its model, to which the same things are done."""
 
     def __init__(self, name: str, ctx: pyhac.Context, dice: random.Random) -> None:

@@ -22,9 +22,7 @@ def test_keys_stay_from_call_to_call(image: Path) -> None:
 
     assert call("list", "insert", "5", "3", "-8") == (0, "list: 3 keys: 5, 3, -8\n")
     assert call("queue", "insert", "7") == (0, "queue: 1 keys: 7\n")
-    assert call("list", "delete", "4", "5") == (1, "False True\nlist: 2 keys: 3, -8\n")
     code, said = call("list", "insert", "1", "99999999999")
     assert code == 1
     assert "32 bits" in said
-    assert call("list") == (0, "list: 2 keys: 3, -8\n")
-    assert call("nosuch")[0] == 2
+    assert call("list", "delete", "4", "5") == (1, "False True\nlist: 2 keys: 3, -8\n")

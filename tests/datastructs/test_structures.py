@@ -22,7 +22,7 @@ from examples.datastructs import STRUCTURES, Heap, Keys, Queue
 from examples.datastructs.linked_list import LinkedList
 from examples.datastructs.memory import new_log
 from examples.datastructs.structure import AreaFull
-from tests.datastructs.models import Twin
+from tests.datastructs.models import Modelled
 
 OPERATIONS = int(os.environ.get("HAC_STRUCTURE_OPERATIONS", "5000"))
 ABORTS = max(100, OPERATIONS // 100)
@@ -36,20 +36,20 @@ every = pytest.mark.parametrize("name", list(STRUCTURES))
 def test_mixed_operations(ctx: pyhac.Context, name: str) -> None:
     """Single transactions, and several operations in one."""
     dice = random.Random(f"mixed {name}")
-    twin = Twin(name, ctx, dice)
+    it = Modelled(name, ctx, dice)
     done = 0
     while done < OPERATIONS:
         count = dice.choice((1, 1, 5, 100))
         if count == 1:
-            twin.step()
+            it.step()
         else:
             with ctx.transaction():
                 for _ in range(count):
-                    twin.step()
+                    it.step()
         done += count
         if dice.random() < 0.01:
-            twin.same()
-    twin.same()
+            it.same()
+    it.same()
 
 
 class Interrupted(Exception):
@@ -61,62 +61,62 @@ def test_aborts_at_random_points(ctx: pyhac.Context, name: str) -> None:
     """An exception between two operations, or between two stores of one of them (when a
     log is full), leaves everything as it was."""
     dice = random.Random(f"abort {name}")
-    twin = Twin(name, ctx, dice)
+    it = Modelled(name, ctx, dice)
     between_stores = 0
     for _ in range(ABORTS):
-        twin.structure.log = None
+        it.structure.log = None
         for _ in range(dice.randrange(6)):
-            twin.step()
-        before = memory(twin)
-        model = copy.copy(twin.model)
+            it.step()
+        before = memory(it)
+        model = copy.copy(it.model)
         if dice.random() < 0.6:
-            twin.structure.log = new_log(dice.randrange(20))
+            it.structure.log = new_log(dice.randrange(20))
         with pytest.raises((Interrupted, IndexError), match=r"^here$|log is full") as failure:
-            fail(ctx, twin, model)
+            fail(ctx, it, model)
         between_stores += failure.type is IndexError
-        assert memory(twin) == before
-        twin.same()
+        assert memory(it) == before
+        it.same()
     assert between_stores > ABORTS // 10
 
 
-def fail(ctx: pyhac.Context, twin: Twin, model: Any) -> None:
+def fail(ctx: pyhac.Context, it: Modelled, model: Any) -> None:
     """A transaction of some operations that fails, at the latest after the last of them."""
     with ctx.transaction():
-        for _ in range(twin.dice.randrange(1, 12)):
-            twin.step(model)
+        for _ in range(it.dice.randrange(1, 12)):
+            it.step(model)
         raise Interrupted("here")
 
 
-def memory(twin: Twin) -> bytes:
+def memory(it: Modelled) -> bytes:
     """Every byte of a structure; what has grown meanwhile is zero."""
-    structure = twin.structure
+    structure = it.structure
     return bytes(structure.head.tobytes() + structure.words.tobytes().rstrip(b"\0"))
 
 
 @every
 def test_a_failed_operation_alone_changes_nothing(ctx: pyhac.Context, name: str) -> None:
-    twin = Twin(name, ctx, random.Random(1))
-    structure = twin.structure
+    it = Modelled(name, ctx, random.Random(1))
+    structure = it.structure
     for key in range(20):
         structure.insert(key)
-    before = memory(twin)
+    before = memory(it)
     structure.log = new_log(0)
     with pytest.raises(IndexError, match="log is full"):
         structure.insert(100)
-    assert memory(twin) == before
+    assert memory(it) == before
     structure.log = None
     for wrong in (2**31, -(2**31) - 1):
         with pytest.raises(ValueError, match="32 bits"):
             structure.insert(wrong)
     with pytest.raises(TypeError):
         structure.insert(1.5)
-    assert memory(twin) == before
+    assert memory(it) == before
     structure.check()
 
 
 @every
 def test_deleting_what_is_not_there(ctx: pyhac.Context, name: str) -> None:
-    structure = Twin(name, ctx, random.Random(1)).structure
+    structure = Modelled(name, ctx, random.Random(1)).structure
     if isinstance(structure, Heap | Queue):
         with pytest.raises(IndexError, match=f"'{name}' is empty"):
             structure.delete()
@@ -129,7 +129,7 @@ def test_deleting_what_is_not_there(ctx: pyhac.Context, name: str) -> None:
 
 @every
 def test_the_smallest_and_the_largest_key(ctx: pyhac.Context, name: str) -> None:
-    structure = Twin(name, ctx, random.Random(1)).structure
+    structure = Modelled(name, ctx, random.Random(1)).structure
     largest = 2**31 - (2 if name == "dsl" else 1)  # the skip list's levels end with one more
     keys = [0, -(2**31), largest, -1]
     for key in keys:
@@ -151,19 +151,19 @@ def test_the_smallest_and_the_largest_key(ctx: pyhac.Context, name: str) -> None
 def test_a_restored_area_is_a_working_structure(opened: Opener, image: Path, name: str) -> None:
     dice = random.Random(f"restore {name}")
     with pyhac.open(image, level=pyhac.Level.RING) as ctx:
-        twin = Twin(name, ctx, dice)
+        it = Modelled(name, ctx, dice)
         for _ in range(700):
-            twin.step()
+            it.step()
     for _ in range(3):
         with pyhac.open(image, level=pyhac.Level.RING) as ctx:
             assert ctx.restored
-            twin.adopt(STRUCTURES[name](ctx, name))
+            it.adopt(STRUCTURES[name](ctx, name))
             for _ in range(100):
-                twin.step()
-            twin.same()
+                it.step()
+            it.same()
     with pyhac.open(image, readonly=True) as ctx:
-        twin.adopt(STRUCTURES[name](ctx, name))
-        del twin.structure
+        it.adopt(STRUCTURES[name](ctx, name))
+        del it.structure
 
 
 @pytest.fixture
@@ -178,30 +178,30 @@ def test_failover(pair: Pair) -> None:
     """What a standby shows is what the primary did; promoted, it goes on with it."""
     primary, standby = pair.primary(engine="auto"), pair.standby(engine="auto")
     dice = random.Random("failover")
-    twins = [Twin(name, primary, dice) for name in STRUCTURES]
+    both = [Modelled(name, primary, dice) for name in STRUCTURES]
     followers = [STRUCTURES[name](standby, name) for name in STRUCTURES]
     for follower in followers:
         assert len(follower) == 0
         assert list(follower) == []
     for _ in range(5):
-        for twin in twins:
+        for it in both:
             with primary.transaction():
                 for _ in range(200):
-                    twin.step()
+                    it.step()
         with primary.transaction(level=pyhac.Level.BACKUP(1)) as txn:
             pass
         follow(standby, txn.epoch)
-        for twin, follower in zip(twins, followers, strict=True):
-            ours, twin.structure = twin.structure, follower
-            twin.same()
-            twin.structure = ours
+        for it, follower in zip(both, followers, strict=True):
+            ours, it.structure = it.structure, follower
+            it.same()
+            it.structure = ours
     standby.promote()
     standby.wait_primary(20)
-    for twin, follower in zip(twins, followers, strict=True):
-        twin.adopt(follower)
+    for it, follower in zip(both, followers, strict=True):
+        it.adopt(follower)
         for _ in range(200):
-            twin.step()
-        twin.same()
+            it.step()
+        it.same()
 
 
 def test_a_standby_that_never_heard_of_it_makes_its_own(pair: Pair) -> None:
