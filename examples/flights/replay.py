@@ -78,13 +78,15 @@ def replay(table: Table, ctx: pyhac.Context, last_level: pyhac.Level) -> None:
         )
 
     report("opened", first)
+    with ctx.transaction(level=last_level):
+        pass  # a standby has the image from here on, and could go on with it
     members = table.members.tolist()
     for flight in range(first, len(members)):
         add(flight, table.figures[flight], *members[flight])
         if flight % REPORT_EVERY == 0:
             report("at", flight + 1)
     with ctx.transaction(level=last_level):
-        pass  # when this has ended, everything has reached the level
+        pass  # when this has ended, everything before has, too
     report("finished", len(members))
 
 
