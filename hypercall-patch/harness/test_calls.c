@@ -179,8 +179,12 @@ static unsigned int next(long number, unsigned int room)
 {
 	unsigned int n = 0, got, i;
 	unsigned long second, from = ++hx_now;
-	long rc;
+	long rc = hx_call(HAC_XEN_next, number, 0, 0, 0, 0, NULL);
 
+	MUST(rc >= 0 && !(rc & ~(HAC_XEN_MORE | HAC_XEN_PARTIAL_LOG)), "anything: %ld", rc);
+	for (i = 0; !rc && i < ARRAY_SIZE(written); i++)
+		MUST(!written[i] || written[i] >= from,
+		     "there is nothing to report, but a store to page %u at %lu", i, written[i]);
 	do {
 		rc = hx_call(HAC_XEN_next, number, (unsigned long)(list + n), room, 0, 0, &second);
 		if (rc == -EFAULT)
@@ -378,6 +382,38 @@ static void what_is_refused(void)
 static long area;
 static unsigned int regions;
 
+/* A call from what the guest's kernel runs, or with 32-bit registers. */
+static long call_as(unsigned int number, bool in_kernel)
+{
+	struct cpu_user_regs regs = { .rax = number, .in_kernel = in_kernel };
+
+	hac_gate(&regs);
+	return regs.rax;
+}
+
+static void who_is_refused(void)
+{
+	start(1, 1);
+	open_area(HAC_XEN_TRACKING, 1);
+	MUST(call_as(HAC_XEN_version, false) == HAC_XEN_VERSION, "no version");
+	MUST(call_as(HAC_XEN_version, true) == -EPERM, "a kernel is not refused");
+	MUST(call_as(HAC_XEN_unregister_area, true) == -EPERM, "a kernel is not refused");
+	MUST(call_as(HAC_XEN_unregister_area | HAC_XEN_ABI32, true) == (uint32_t)-EPERM,
+	     "a kernel is not refused");
+	hx_domain.pv = false;
+	MUST(call_as(HAC_XEN_version, false) == -ENOSYS, "an HVM guest is not refused");
+	MUST(!hac_cpuid(&hx_domain), "an HVM guest is told of the gate");
+	hx_domain.pv = hx_domain.pv32 = true;
+	MUST(call_as(HAC_XEN_version, false) == -ENOSYS, "a 32-bit guest is not refused");
+	MUST(!hac_cpuid(&hx_domain), "a 32-bit guest is told of the gate");
+	hx_domain.pv32 = false;
+	MUST(hac_cpuid(&hx_domain) == HAC_XEN_CPUID_MAGIC, "a PV guest is not told");
+	MUST(hac_of(&hx_domain)->areas == 1, "a refused call did something");
+	MUST(call_as(99 | HAC_XEN_ABI32, false) == (uint32_t)-ENOSYS, "no such call");
+	MUST(call_as(HAC_XEN_unregister_area | HAC_XEN_ABI32, false) == 0, "not unregistered");
+	stop(1);
+}
+
 static void cpu_body(void)
 {
 	unsigned int i;
@@ -421,6 +457,7 @@ int main(int argc, char **argv)
 	a_cached_upper_entry_hides_nothing();
 	a_new_area_hides_nothing_of_its_neighbour();
 	what_is_refused();
+	who_is_refused();
 	at_random(rounds, argc > 2 ? strtoul(argv[2], NULL, 0) : 1);
 	printf("calls: %lu random rounds\n", rounds);
 	return 0;

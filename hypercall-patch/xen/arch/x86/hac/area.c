@@ -84,6 +84,8 @@ static struct hac_area *create(const struct hac_xen_area *request)
     for ( i = 0; i < count; i++ )
     {
         area->regions[i].area = area;
+        area->regions[i].base = (area->start & ~((1UL << REGION_SHIFT) - 1)) +
+                                ((unsigned long)i << REGION_SHIFT);
         area->regions[i].table = INVALID_MFN;
         area->regions[i].unwatched = true;
     }

@@ -69,23 +69,25 @@ static long dispatch(unsigned int call, const struct arguments *a,
 void hac_gate(struct cpu_user_regs *regs)
 {
     struct vcpu *curr = current;
-    unsigned int call = regs->eax & ~HAC_XEN_ABI32;
     bool abi32 = regs->eax & HAC_XEN_ABI32;
-    const struct arguments a = abi32
-        ? (struct arguments){ regs->ebx, regs->ecx, regs->edx, regs->esi,
-                              regs->edi }
-        : (struct arguments){ regs->rdi, regs->rsi, regs->rdx, regs->rcx,
-                              regs->r8 };
+    struct arguments a;
     long rc;
+
+    if ( likely(!abi32) )
+        a = (struct arguments){ regs->rdi, regs->rsi, regs->rdx, regs->rcx,
+                                regs->r8 };
+    else
+        a = (struct arguments){ regs->ebx, regs->ecx, regs->edx, regs->esi,
+                                regs->edi };
 
     if ( !is_open_to(curr->domain) )
         rc = -ENOSYS;
     else if ( guest_kernel_mode(curr, regs) )
         rc = -EPERM;
     else
-        rc = dispatch(call, &a, regs);
+        rc = dispatch(regs->eax & ~HAC_XEN_ABI32, &a, regs);
 
-    regs->rax = abi32 ? (uint32_t)rc : rc;
+    regs->rax = likely(!abi32) ? rc : (uint32_t)rc;
 }
 
 /*

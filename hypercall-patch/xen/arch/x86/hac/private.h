@@ -46,6 +46,7 @@ struct hac_harvest;
 
 struct hac_region {
     struct hac_area *area;
+    unsigned long base;      /* the address that slot 0 would map */
     struct hac_region *next; /* in a chain of hd->tables */
     mfn_t table;             /* INVALID_MFN: none that we know */
     bool unwatched;          /* entries have to be gone through, all of them */
@@ -294,15 +295,6 @@ bool hac_store_decode(const struct cpu_user_regs *regs, bool code32,
 
 /* ---- geometry ---- */
 
-/* The address that slot 0 of the region would map. */
-static inline unsigned long hac_region_base(const struct hac_region *region)
-{
-    const struct hac_area *area = region->area;
-
-    return (area->start & ~((1UL << REGION_SHIFT) - 1)) +
-           ((unsigned long)(region - area->regions) << REGION_SHIFT);
-}
-
 static inline struct hac_region *hac_region_of(struct hac_area *area,
                                                unsigned long addr)
 {
@@ -318,17 +310,15 @@ static inline unsigned int hac_slot_of(unsigned long addr)
 /* The slots of the region that belong to the area: [first, end). */
 static inline unsigned int hac_first_slot(const struct hac_region *region)
 {
-    unsigned long base = hac_region_base(region);
-
-    return region->area->start > base
-           ? (region->area->start - base) >> PAGE_SHIFT : 0;
+    return region->area->start > region->base
+           ? (region->area->start - region->base) >> PAGE_SHIFT : 0;
 }
 
 static inline unsigned int hac_end_slot(const struct hac_region *region)
 {
     unsigned long end = region->area->start +
                         ((unsigned long)region->area->pages << PAGE_SHIFT);
-    unsigned long slots = (end - hac_region_base(region)) >> PAGE_SHIFT;
+    unsigned long slots = (end - region->base) >> PAGE_SHIFT;
 
     return min(slots, REGION_PAGES + 0UL);
 }
@@ -337,7 +327,7 @@ static inline unsigned int hac_end_slot(const struct hac_region *region)
 static inline long hac_page_of(const struct hac_region *region,
                                unsigned int slot)
 {
-    return ((long)(hac_region_base(region) - region->area->start) >>
+    return ((long)(region->base - region->area->start) >>
             PAGE_SHIFT) + slot;
 }
 

@@ -52,7 +52,7 @@ static bool give_up_table(struct hac_region *region)
 l1_pgentry_t *hac_lock_table(struct hac_region *region, bool *busy)
 {
     mfn_t table = hac_read_table(&__linear_l2_table[
-                      l2_linear_offset(hac_region_base(region))]);
+                      l2_linear_offset(region->base)]);
 
     *busy = false;
     if ( !mfn_eq(region->table, INVALID_MFN) &&
@@ -132,7 +132,7 @@ void hac_note_flush(struct hac_harvest *h, const struct hac_region *region,
                     unsigned int slot)
 {
     if ( h->flush_count < ARRAY_SIZE(h->flush_addr) )
-        h->flush_addr[h->flush_count] = hac_region_base(region) +
+        h->flush_addr[h->flush_count] = region->base +
                                         ((unsigned long)slot << PAGE_SHIFT);
     h->flush_count++;
 }

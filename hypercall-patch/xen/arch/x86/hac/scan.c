@@ -69,7 +69,7 @@ static void mark_accessed(struct hac_region *region)
 {
     struct hac_domain *hd = hac_of(region->area->domain);
     mfn_t table = hac_read_table(&__linear_l2_table[
-                      l2_linear_offset(hac_region_base(region))]);
+                      l2_linear_offset(region->base)]);
     struct hac_region *other;
 
     region->accessed = true;
@@ -94,7 +94,7 @@ static void cf_check scan_prepare(struct hac_area *area)
     {
         struct hac_region *region = &area->regions[i];
 
-        if ( clear_accessed(hac_region_base(region)) )
+        if ( clear_accessed(region->base) )
         {
             mark_accessed(region);
             cleared = true;

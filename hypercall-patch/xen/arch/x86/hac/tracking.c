@@ -49,6 +49,7 @@ unsigned int cf_check hac_collect_dirty(struct hac_region *region,
     const unsigned int first = hac_first_slot(region);
     const unsigned int end = hac_end_slot(region);
     const bool all = region->unwatched && table && !h->peek;
+    bool left = slot > first; /* there may be bits in dirty */
 
     if ( slot <= first && !h->peek )
         region->from_start = true;
@@ -69,7 +70,10 @@ unsigned int cf_check hac_collect_dirty(struct hac_region *region,
         if ( !table || watch(region, table, slot, h) )
             __clear_bit(slot, region->dirty);
         else
+        {
             __set_bit(slot, region->dirty);
+            left = true;
+        }
     }
 
     if ( !h->peek )
@@ -80,7 +84,7 @@ unsigned int cf_check hac_collect_dirty(struct hac_region *region,
          * the marks in them, are still to be gone through.
          */
         region->unwatched = !table || !region->from_start;
-        region->touched = find_first_bit(region->dirty, end) < end;
+        region->touched = left && find_first_bit(region->dirty, end) < end;
     }
 
     return REGION_PAGES;

@@ -62,12 +62,11 @@ static void give_back(struct hac_region *region, const struct hac_harvest *h)
 static long walk(struct hac_area *area, unsigned long pages, unsigned int max,
                  struct hac_harvest *h)
 {
-    unsigned long first = hac_page_of(area->regions, 0);
-    unsigned int page = area->cursor, total = 0;
-    unsigned int slot = (page - first) % REGION_PAGES;
-    struct hac_region *region = &area->regions[(page - first) / REGION_PAGES];
+    unsigned int page = area->cursor - hac_page_of(area->regions, 0), total = 0;
+    unsigned int slot = page % REGION_PAGES;
+    struct hac_region *region = &area->regions[page / REGION_PAGES];
     const l2_pgentry_t *pl2e = &__linear_l2_table[
-                                   l2_linear_offset(hac_region_base(region))];
+                                   l2_linear_offset(region->base)];
     const struct hac_region *end = area->regions + area->regions_count;
 
     for ( ; region < end; region++, pl2e++, slot = 0 )
@@ -200,7 +199,7 @@ static void open_kept(struct hac_area *area)
     for ( i = 0; i < area->regions_count; i++ )
         for_each_set_bit ( slot, area->regions[i].keep, REGION_PAGES )
             if ( !test_bit(slot, area->regions[i].dirty) )
-                hac_open_page(area, hac_region_base(&area->regions[i]) +
+                hac_open_page(area, area->regions[i].base +
                                     ((unsigned long)slot << PAGE_SHIFT));
 }
 
@@ -362,6 +361,38 @@ static long peek(struct hac_area *area, unsigned long pages, unsigned int max,
     return rc;
 }
 
+/* True: a walk would find nothing. Not so for a scan, which has to prepare. */
+static bool is_untouched(const struct hac_area *area)
+{
+    const struct hac_region *region = area->regions;
+    const struct hac_region *end = region + area->regions_count;
+    const l2_pgentry_t *pl2e = &__linear_l2_table[l2_linear_offset(region->base)];
+
+    if ( area->handler->prepare )
+        return false;
+    for ( ; region < end; region++, pl2e++ )
+        if ( !mfn_eq(region->table, hac_read_table(pl2e)) ||
+             hac_is_touched(region) )
+            return false;
+
+    return true;
+}
+
+/* Is there anything to report? */
+static long probe(struct hac_area *area, unsigned long *second)
+{
+    bool partial;
+
+    if ( !is_untouched(area) )
+        return peek(area, 0, 0, 0, second);
+    *second = area->pages;
+    if ( !area->emulation.entries )
+        return 0;
+    *second = take_log(area, false, &partial);
+
+    return partial ? HAC_XEN_PARTIAL_LOG : 0;
+}
+
 /* While the domain is on shadow page tables nothing is watched. */
 static long report_shadowed(struct hac_area *area)
 {
@@ -398,10 +429,11 @@ long hac_end(unsigned int number, unsigned long pages, unsigned int max,
             rc = extra < area->pages ? peek(area, pages, max, extra, second)
                                      : -EINVAL;
         else if ( !max )
-            rc = peek(area, 0, 0, 0, second);
+            rc = probe(area, second);
         else
         {
-            rc = next ? keep_pages(area, extra, &keep, HAC_XEN_next) : 0;
+            rc = next && (extra || area->kept)
+                 ? keep_pages(area, extra, &keep, HAC_XEN_next) : 0;
             if ( !rc )
                 rc = harvest(area, pages, max, next, second);
         }
