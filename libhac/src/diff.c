@@ -16,6 +16,7 @@
 #define RACY __attribute__((no_sanitize("thread")))
 
 #define WORD 8u
+#define STRETCH_WORDS 16u
 
 RACY static inline uint64_t load_word(const unsigned char *p)
 {
@@ -166,13 +167,81 @@ static inline size_t named_words(const uint64_t *masks, size_t count, uint16_t *
 	return found;
 }
 
+/* Do as many words in a row differ somewhere that they are better taken at once? */
+static bool has_stretch(const uint64_t *masks, size_t count)
+{
+	uint64_t any = 0, mask;
+	size_t i, k;
+
+	for (i = 0; i < count; i++) {
+		mask = masks[i];
+		for (k = 1; k < STRETCH_WORDS; k *= 2)
+			mask &= mask >> k;
+		any |= mask;
+	}
+	return any;
+}
+
+RACY static inline void emit_stretch(struct diff_output *out, size_t offset,
+				     const unsigned char *memory, size_t words)
+{
+	struct hac_run *run = out->run;
+	uint32_t length = (uint32_t)(words * WORD);
+	size_t i;
+
+	if (run->area == out->area && run->offset + run->length == offset &&
+	    run->length <= (1u << 30) - length) {
+		run->length += length;
+	} else {
+		run = ++out->run;
+		run->offset = offset;
+		run->length = length;
+		run->area = out->area;
+	}
+	for (i = 0; i < length; i += WORD) {
+		uint64_t value = load_word(memory + i);
+
+		__builtin_memcpy(out->bytes + i, &value, WORD);
+	}
+	out->bytes += length;
+	out->words += words;
+}
+
+/* Mask by mask, each as the stretches of ones that it consists of. */
+static void emit_stretches(const unsigned char *memory, size_t offset, const uint64_t *masks,
+			   size_t count, struct diff_output *out)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		uint64_t mask = masks[i], zeros;
+		unsigned int first, end;
+
+		for (; mask; mask = end < 64 ? mask & ~0ull << end : 0) {
+			size_t at;
+
+			first = (unsigned int)__builtin_ctzll(mask);
+			zeros = ~mask & ~0ull << first;
+			end = zeros ? (unsigned int)__builtin_ctzll(zeros) : 64;
+			at = i * DIFF_MASK_BYTES + first * WORD;
+			emit_stretch(out, offset + at, memory + at, end - first);
+		}
+	}
+}
+
 RACY void diff_emit(const unsigned char *memory, size_t offset, const uint64_t *masks, size_t count,
 		    struct diff_output *out)
 {
 	uint16_t words[DIFF_CHUNK / WORD + 4];
-	size_t i, n = named_words(masks, count, words);
 	struct diff_output local = *out; /* in registers: the bytes may not alias it */
+	size_t i, n;
 
+	if (has_stretch(masks, count)) {
+		emit_stretches(memory, offset, masks, count, &local);
+		*out = local;
+		return;
+	}
+	n = named_words(masks, count, words);
 	for (i = 0; i < n; i++) {
 		size_t at = words[i] * (size_t)WORD;
 

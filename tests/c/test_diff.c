@@ -205,8 +205,9 @@ static void equal_prefixes(const struct diff_kernels *kernels, const char *name)
 	}
 }
 
-/* Every number of words in a mask, and masks in every place of a chunk: what is
- * emitted is what is named, whatever the twin holds. */
+/* Every number of words in a mask, and masks in every place of a chunk, with a
+ * stretch of words anywhere: what is emitted is what is named, whatever the twin
+ * holds. */
 static void emits_what_is_named(void)
 {
 	static struct result found, wanted;
@@ -216,11 +217,13 @@ static void emits_what_is_named(void)
 		uint64_t masks[DIFF_MASKS(DIFF_CHUNK)];
 		size_t count = check_random(&seed) % (DIFF_MASKS(DIFF_CHUNK) + 1), k;
 		int words = (int)(check_random(&seed) % 65);
+		size_t from = check_random(&seed) % (count * 128 + 1);
+		size_t to = from + check_random(&seed) % (count * 64 + 1);
 
 		for (k = 0; k < count * 64; k++) {
 			if (k % 64 == 0)
 				masks[k / 64] = 0;
-			if (check_random(&seed) % 64 < (uint64_t)words)
+			if (check_random(&seed) % 64 < (uint64_t)words || (k >= from && k < to))
 				masks[k / 64] |= 1ull << k % 64;
 		}
 		for (k = 0; k < sizeof(masks) * 64; k++)
