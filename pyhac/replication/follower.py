@@ -33,27 +33,47 @@ class Assembler:
     """Whole frames out of bytes that are cut anywhere."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self._parts: deque[memoryview] = deque()
+        self._size = 0  # of all parts
         self._needed = 0
+
+    def _head(self) -> bytes:
+        head = b""
+        for part in self._parts:
+            head += part[: FRAME_HEAD - len(head)]
+            if len(head) == FRAME_HEAD:
+                break
+        return head
+
+    def _cut(self, size: int) -> bytes:
+        """The first bytes, in one piece."""
+        self._size -= size
+        cut: list[memoryview] = []
+        while size:
+            part = self._parts.popleft()
+            if len(part) > size:
+                self._parts.appendleft(part[size:])
+                part = part[:size]
+            cut.append(part)
+            size -= len(part)
+        return b"".join(cut)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The frames that are whole now. KeeperError: this is no frame."""
-        self._bytes += data
-        offset = 0
+        self._parts.append(memoryview(data))
+        self._size += len(data)
         while True:
-            left = len(self._bytes) - offset
             if not self._needed:
-                if left < FRAME_HEAD:
+                if self._size < FRAME_HEAD:
                     break
-                self._needed = frame_size(bytes(self._bytes[offset : offset + FRAME_HEAD]))
+                self._needed = frame_size(self._head())
                 if self._needed > FRAME_MAX:
                     raise ProtocolError(f"a frame of {self._needed} bytes")
-            if left < self._needed:
+            if self._size < self._needed:
                 break
-            yield bytes(memoryview(self._bytes)[offset : offset + self._needed])
-            offset += self._needed
+            frame = self._cut(self._needed)
             self._needed = 0
-        del self._bytes[:offset]
+            yield frame
 
 
 def _refusal(node: "Node", leader: View, body: Body) -> str:

@@ -60,6 +60,7 @@ from typing import Any
 
 from .address import Address
 from .tls import Security
+from .wire import Wire
 
 VERSION = 1
 HEAD = struct.Struct("<BBHI")
@@ -126,33 +127,32 @@ def encode(kind: Kind, body: Body | None = None) -> bytes:
 class Channel:
     """A connection, by messages. One task receives; any may send."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self.received = 0
         self.sent = 0
 
     @property
     def peer(self) -> str:
-        name = self._writer.get_extra_info("peername")
+        name = self._wire.info("peername")
         return f"{name[0]}:{name[1]}" if name else "?"
 
     async def _take(self, size: int, silence: float | None) -> bytes:
         """Exactly so many bytes; no pause between them is longer than ``silence``."""
-        parts: list[bytes] = []
-        left = size
+        wire, parts, left = self._wire, list[bytes](), size
         while left:
-            try:
-                async with asyncio.timeout(silence):
-                    part = await self._reader.read(left)
-            except TimeoutError:
-                raise ProtocolError(f"silent for {silence} s") from None
-            if not part:
-                cut = "in the middle of a message" if parts else ""
-                raise ConnectionResetError(f"the peer closed the connection {cut}".strip())
-            parts.append(part)
-            left -= len(part)
-            self.received += len(part)
+            if not wire.waiting:
+                try:
+                    async with asyncio.timeout(silence):
+                        goes_on = await wire.more()
+                except TimeoutError:
+                    raise ProtocolError(f"silent for {silence} s") from None
+                if not goes_on:
+                    cut = "in the middle of a message" if parts else ""
+                    raise ConnectionResetError(f"the peer closed the connection {cut}".strip())
+            parts.append(wire.take(left))
+            left -= len(parts[-1])
+        self.received += size
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def receive(self, silence: float | None = None) -> tuple[Kind, Body, bytes]:
@@ -197,33 +197,30 @@ class Channel:
 
     async def send(self, kind: Kind, body: Body | None = None) -> None:
         self.put(kind, body)
-        await self._writer.drain()
+        await self._wire.drain()
 
     async def send_data(self, data: bytes) -> None:
-        self._write(HEAD.pack(Kind.DATA, 0, 0, len(data)))
-        self._write(data)
-        await self._writer.drain()
+        self._write(HEAD.pack(Kind.DATA, 0, 0, len(data)), data)
+        await self._wire.drain()
 
-    def _write(self, data: bytes) -> None:
-        if self._writer.is_closing():
-            raise ConnectionResetError("the connection is closed")
-        self._writer.write(data)
-        self.sent += len(data)
+    def _write(self, *parts: bytes) -> None:
+        self._wire.write(parts)
+        self.sent += sum(map(len, parts))
 
     def close(self) -> None:
-        self._writer.close()
+        self._wire.close()
 
     def abort(self) -> None:
         """Close without sending what is left: the peer may not be reading."""
-        self._writer.transport.abort()
+        self._wire.abort()
 
     async def finish(self, seconds: float = 1.0) -> None:
         """Close once everything was sent, but wait no longer than this."""
-        self._writer.close()
+        self._wire.close()
         try:
             async with asyncio.timeout(seconds):
-                await self._writer.wait_closed()
-        except (TimeoutError, OSError):
+                await self._wire.wait_closed()
+        except TimeoutError:
             self.abort()
 
 
@@ -234,9 +231,8 @@ async def connect(address: Address, security: Security, seconds: float) -> Chann
         tls = {"ssl": security.client, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
     try:
         async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_connection(
-                address.host, address.port, limit=DATA_MAX, **tls
-            )
+            loop = asyncio.get_running_loop()
+            _, wire = await loop.create_connection(Wire, address.host, address.port, **tls)
     except ssl.CertificateError as failure:
         raise ConnectionRefusedError(f"certificate of {address}: {failure}") from failure
-    return Channel(reader, writer)
+    return Channel(wire)

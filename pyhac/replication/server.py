@@ -10,7 +10,6 @@ from ._keeper import KeeperError
 from .fetch import serve_fetch
 from .follower import follow
 from .protocol import (
-    DATA_MAX,
     HANDSHAKE_SECONDS,
     Body,
     Channel,
@@ -19,6 +18,7 @@ from .protocol import (
 )
 from .roles import Role, State, judge_claim
 from .status import describe, view_of
+from .wire import Wire
 
 if TYPE_CHECKING:
     from .node import Node
@@ -40,8 +40,8 @@ class Server:
         tls: dict[str, Any] = {}
         if security.server is not None:
             tls = {"ssl": security.server, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
-        self._server = await asyncio.start_server(
-            self._accept, address.host, address.port, limit=DATA_MAX, **tls
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Wire(self._accepted), address.host, address.port, **tls
         )
         self._node.log("listens", address=str(address), tls=bool(tls))
 
@@ -60,15 +60,17 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        channel = Channel(reader, writer)
-        task = asyncio.current_task()
-        assert task is not None
+    def _accepted(self, wire: Wire) -> None:
+        channel = Channel(wire)
         if len(self._tasks) >= CONNECTIONS_MAX:
             self._node.log("refuses", peer=channel.peer, why="too many connections")
             channel.abort()
             return
+        task = asyncio.get_running_loop().create_task(self._talk(channel))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _talk(self, channel: Channel) -> None:
         try:
             await self._serve(channel)
             await channel.finish()
@@ -77,11 +79,9 @@ class Server:
         except (OSError, TimeoutError) as failure:
             self._node.log("lost", peer=channel.peer, why=str(failure))
         except asyncio.CancelledError:
-            # A newer session takes its place, or this is the end. asyncio would
-            # complain about a cancelled connection.
+            # A newer session takes its place, or this is the end.
             pass
         finally:
-            self._tasks.discard(task)
             channel.abort()
 
     async def _serve(self, channel: Channel) -> None:

@@ -24,15 +24,21 @@ from pyhac.replication.protocol import (
     number,
     text,
 )
+from pyhac.replication.wire import Wire
 from tests.replication.nodes import STANDBY, Machine, Make, eventually
 
 
 def received(data: bytes) -> tuple[Kind, Body, bytes]:
     async def run() -> tuple[Kind, Body, bytes]:
-        reader = asyncio.StreamReader()
-        reader.feed_data(data)
-        reader.feed_eof()
-        return await Channel(reader, None).receive(1.0)  # type: ignore[arg-type]
+        ours, theirs = socket.socketpair()
+        _, wire = await asyncio.get_running_loop().create_connection(Wire, sock=ours)
+        with theirs:
+            theirs.sendall(data)
+            theirs.shutdown(socket.SHUT_WR)
+            try:
+                return await Channel(wire).receive(1.0)
+            finally:
+                wire.abort()
 
     return asyncio.run(run())
 
