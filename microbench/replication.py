@@ -97,19 +97,21 @@ def _ending(size: int, effort: Effort, tick: Callable[[], None]) -> Ending:
             mode: stack.enter_context(
                 Served(program(mode, size, folder / "image" if mode == "ring" else None, []), mode)
             )
-            for mode in ("memcpy", "none", "ring")
+            for mode in ("memcpy", "shared", "none", "ring")
         }
         found = sample({mode: one.run for mode, one in served.items()}, effort, tick)
     # Of each round, so that what slows all three is taken out.
     added = median(ring - none for ring, none in zip(found["ring"], found["none"], strict=True))
-    memcpy = median(found["memcpy"])
+    memcpy, shared = median(found["memcpy"]), median(found["shared"])
     return {
         "bytes": size,
         "memcpy_ns": round(memcpy, 1),
+        "shared_ns": round(shared, 1),
         "none_ns": round(median(found["none"]), 1),
         "ring_ns": round(median(found["ring"]), 1),
         "added_ns": round(added, 1),
         "allowed_ns": round(FACTOR * memcpy + CONSTANT_NS, 1),
+        "allowed_shared_ns": round(FACTOR * shared + CONSTANT_NS, 1),
     }
 
 

@@ -7,6 +7,8 @@
  * of it, all of them, at another place each time.
  *
  *	--mode memcpy	copies so many bytes into a ring of memory: the yardstick
+ *	--mode shared	the same into memory that another process reads now and then,
+ *			as a helper does: its lines have to be fetched from there
  *	--mode none	a context without an image
  *	--mode ring	a context with a helper, level RING: bursts that the ring holds;
  *			what the helper does with them is waited for in between,
@@ -33,10 +35,14 @@
 #include <getopt.h>
 #include <hac.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #define AREA ((size_t)64 << 10)
 #define SAMPLES (1u << 16)
@@ -97,6 +103,64 @@ static void run_memcpy(uint64_t transactions, struct tally *tally)
 		change();
 	start = serve_now() - start;
 	tally->ns = tally->ns > start ? tally->ns - start : 0;
+}
+
+/* What both processes of --mode shared see. */
+struct shared {
+	_Alignas(64) _Atomic uint64_t head; /* bytes ever copied */
+	_Alignas(64) _Atomic uint64_t tail; /* bytes ever read */
+};
+
+static void read_what_comes(struct shared *shared)
+{
+	uint64_t tail = 0, head;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;; nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL)) {
+		for (head = atomic_load(&shared->head); tail < head; tail += 64)
+			(void)*(volatile unsigned char *)(copies + tail % ring);
+		atomic_store(&shared->tail, tail);
+	}
+}
+
+static struct shared *start_reader(void)
+{
+	struct shared *shared = mmap(NULL, 4096 + ring + AREA, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	if (shared == MAP_FAILED)
+		errx(1, "no memory");
+	copies = (unsigned char *)shared + 4096;
+	memset(copies, 1, ring + AREA);
+	pid = fork();
+	if (pid < 0)
+		errx(1, "cannot fork");
+	if (!pid)
+		read_what_comes(shared);
+	return shared;
+}
+
+static void run_shared(uint64_t transactions, struct tally *tally)
+{
+	static struct shared *shared;
+	uint64_t clock_ns = serve_clock_ns(), burst = ring / 2 / (bytes + 256), start;
+	size_t step = (bytes + 63) / 64 * 64;
+	unsigned char *from;
+
+	if (!shared)
+		shared = start_reader();
+	for (uint64_t i = 0; i < transactions; i++) {
+		uint64_t head = atomic_load_explicit(&shared->head, memory_order_relaxed);
+
+		while (i % burst == 0 && atomic_load(&shared->tail) < head)
+			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+		from = change();
+		start = serve_now();
+		memcpy(copies + head % ring, from, bytes);
+		tally->ns += serve_between(start, serve_now(), clock_ns);
+		atomic_store(&shared->head, head + step);
+	}
 }
 
 /* The nanoseconds of begin and finish. */
@@ -229,7 +293,7 @@ static void stream(uint64_t transactions, bool single)
 
 static void usage(void)
 {
-	fputs("usage: replication_bench --mode memcpy|none|ring|stream|single [--bytes N]\n"
+	fputs("usage: replication_bench --mode memcpy|shared|none|ring|stream|single [--bytes N]\n"
 	      "         [--transactions N] [--rate R] [--ring N] [--image PATH] [--flush-ms N]\n"
 	      "         [-- HELPER ... [-- ARGUMENT ...]]\n"
 	      "see the head of microbench/replication_bench.c\n",
@@ -295,6 +359,13 @@ int main(int argc, char **argv)
 			errx(1, "no memory");
 		memset(copies, 1, ring);
 		serve(&(struct service){ .run = run_memcpy });
+		return 0;
+	}
+	if (!strcmp(mode, "shared")) {
+		area = calloc(1, AREA);
+		if (!area)
+			errx(1, "no memory");
+		serve(&(struct service){ .run = run_shared });
 		return 0;
 	}
 	if (!strcmp(mode, "none")) {

@@ -51,11 +51,13 @@ class Ending(TypedDict):
     """What it adds to a transaction that its delta goes into the ring to a helper."""
 
     bytes: int  # of the delta
-    memcpy_ns: float  # of so many bytes
+    memcpy_ns: float  # of so many bytes, to memory of one's own
+    shared_ns: float  # the same to memory that another process reads
     none_ns: float  # begin and finish in a context without image
     ring_ns: float  # the same with image and helper, level RING
     added_ns: float
     allowed_ns: float  # 1.5 times the memcpy, and 500
+    allowed_shared_ns: float  # 1.5 times the copy to shared memory, and 500
 
 
 class Stream(TypedDict):

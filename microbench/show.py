@@ -79,6 +79,7 @@ def _show_replication(document: Document) -> None:
         print(
             f"  {ending['bytes']:6} bytes  adds {_time(ending['added_ns'])}"
             f"   memcpy {_time(ending['memcpy_ns'])}"
+            f"   to shared memory {_time(ending['shared_ns'])}"
         )
     if document["streams"] or document["stores"]:
         print("\nto a backup on this machine, over TLS, synced on both sides; and other stores")
