@@ -70,6 +70,9 @@ bool drainer_place(const struct drainer *drainer, uint64_t *segment, uint64_t *o
  */
 int drainer_push(struct drainer *drainer, const struct transaction_record *transaction, bool wait);
 
+/* A transaction is coming; it may well be as large as the last one. */
+void drainer_expect(const struct drainer *drainer);
+
 /* The last epoch that is synced. No lock, no system call. */
 uint64_t drainer_durable(const struct drainer *drainer);
 

@@ -98,6 +98,7 @@ struct drainer {
 
 	/* The producer's. */
 	uint64_t accepted;
+	size_t last_size; /* of what went into the ring at once */
 	_Atomic uint64_t pushed_epoch;
 	uint32_t next_area_id;
 	_Atomic bool closing;  /* waits for backups end */

@@ -157,6 +157,7 @@ static int push_whole(struct drainer *drainer, const struct transaction_record *
 	};
 	record_encode(at, &record);
 	drainer->accepted += size + DRAINER_CHARGE;
+	drainer->last_size = size;
 	ring_publish(&drainer->ring, size);
 	return 0;
 }
@@ -328,4 +329,14 @@ int drainer_push(struct drainer *drainer, const struct transaction_record *trans
 	if (!error)
 		note_pushed(drainer, transaction);
 	return error;
+}
+
+/* More would only move the time from finish to begin. */
+#define EXPECT_MAX ((size_t)4 << 10)
+
+void drainer_expect(const struct drainer *drainer)
+{
+	size_t size = drainer->last_size;
+
+	ring_prefetch(&drainer->ring, size < EXPECT_MAX ? size : EXPECT_MAX);
 }

@@ -187,6 +187,21 @@ unsigned char *ring_next(const struct ring *ring)
 	return ring->data + (head & (ring->size - 1));
 }
 
+void ring_prefetch(const struct ring *ring, size_t size)
+{
+	const unsigned char *next = ring_next(ring);
+
+	for (size_t i = 0; i < size; i += 64) {
+#ifdef __x86_64__
+		/* The builtin means to read, unless told of this instruction,
+		 * which is none to processors without it. */
+		__asm__ volatile("prefetchw %0" : : "m"(next[i]));
+#else
+		__builtin_prefetch(next + i, 1);
+#endif
+	}
+}
+
 void ring_publish(struct ring *ring, size_t size)
 {
 	struct ring_shared *shared = ring->shared;

@@ -60,6 +60,9 @@ void ring_destroy(struct ring *ring);
 size_t ring_room(const struct ring *ring);
 /* Where the next bytes go: ring_room() of them may be written in a row. */
 unsigned char *ring_next(const struct ring *ring);
+/* Begin to fetch the lines that the next `size` bytes will be written to: the
+ * other side has read them, and has them in its caches. */
+void ring_prefetch(const struct ring *ring, size_t size);
 /* Hand `size` bytes over, and wake the consumer if it waits for them. */
 void ring_publish(struct ring *ring, size_t size);
 /* Sleep until there is room for `size` bytes, or for no reason. */

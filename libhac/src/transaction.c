@@ -362,6 +362,8 @@ int transaction_begin(hac *h)
 {
 	int result = check_ready(h);
 
+	if (h->drainer)
+		drainer_expect(h->drainer);
 	if (!result && h->faults)
 		result = fault_claim();
 	/* Watch what is new before comparing it. */
