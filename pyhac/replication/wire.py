@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of a connection, each copied once on its way in.
+"""The bytes of a connection, each copied once between TLS and who reads them.
 
-asyncio's streams copy what TLS hands them four times, into buffers that are made anew
-for each record: at 150 MB/s that takes most of a processor. Here TLS writes into one
-buffer, and who reads takes bytes out of it.
+asyncio's streams make a buffer for each record of TLS, put it into another and take
+slices out of that: more than a third of what a backup does under load. Here TLS writes
+into one buffer, and who reads takes bytes out of it.
 """
 
 import asyncio

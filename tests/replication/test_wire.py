@@ -4,7 +4,6 @@ there is room for."""
 
 import asyncio
 import random
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -168,9 +167,3 @@ def frames(tmp_path: Path) -> list[bytes]:
         at += size
     assert len(found) > 5
     return found
-
-
-def test_ssl_is_what_it_says(security: Security) -> None:
-    """A guard for the tests above: one of the two parameters encrypts."""
-    if security.server is not None:
-        assert security.server.minimum_version is ssl.TLSVersion.TLSv1_3
