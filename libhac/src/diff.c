@@ -32,13 +32,13 @@ RACY static inline void store_word(unsigned char *p, uint64_t value)
 	*(volatile word *)p = value;
 }
 
-RACY static inline void emit(struct diff_output *out, size_t offset, uint64_t value,
-			     unsigned int length)
+/* Continue the last run, or begin one. */
+static inline void add_to_run(struct diff_output *out, size_t offset, uint32_t length)
 {
 	struct hac_run *run = out->run;
 
 	if (run->area == out->area && run->offset + run->length == offset &&
-	    run->length < (1u << 30)) {
+	    run->length <= (1u << 30) - length) {
 		run->length += length;
 	} else {
 		run = ++out->run;
@@ -46,6 +46,12 @@ RACY static inline void emit(struct diff_output *out, size_t offset, uint64_t va
 		run->length = length;
 		run->area = out->area;
 	}
+}
+
+RACY static inline void emit(struct diff_output *out, size_t offset, uint64_t value,
+			     unsigned int length)
+{
+	add_to_run(out, offset, length);
 	__builtin_memcpy(out->bytes, &value, WORD); /* there is room */
 	out->bytes += length;
 	out->words++;
@@ -185,19 +191,10 @@ static bool has_stretch(const uint64_t *masks, size_t count)
 RACY static inline void emit_stretch(struct diff_output *out, size_t offset,
 				     const unsigned char *memory, size_t words)
 {
-	struct hac_run *run = out->run;
 	uint32_t length = (uint32_t)(words * WORD);
 	size_t i;
 
-	if (run->area == out->area && run->offset + run->length == offset &&
-	    run->length <= (1u << 30) - length) {
-		run->length += length;
-	} else {
-		run = ++out->run;
-		run->offset = offset;
-		run->length = length;
-		run->area = out->area;
-	}
+	add_to_run(out, offset, length);
 	for (i = 0; i < length; i += WORD) {
 		uint64_t value = load_word(memory + i);
 
