@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import select
 import struct
 import threading
 import time
@@ -99,6 +100,8 @@ class Keeper:
         self._ring, self._flags = ring, flags
         self._mutex = threading.RLock()
         self._leads = False
+        self._ending = threading.Event()
+        self._drainer: threading.Thread | None = None
         self._event = -1
         os.makedirs(path, exist_ok=True)
         self._lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
@@ -172,11 +175,20 @@ class Keeper:
             if not self._flags & RESUME:
                 self._next(next_generation(self._generation, promoted=promoted), 0, b"")
             self._leads, self._event = True, event
-        threading.Thread(target=self._drain, daemon=True).start()
+        self._ending.clear()
+        self._drainer = threading.Thread(target=self._drain, daemon=True)
+        self._drainer.start()
 
     def _drain(self) -> None:
         rest = b""
-        while self._leads and (data := os.read(self._ring, 4096)):
+        while self._leads:
+            if not select.select([self._ring], [], [], 0.01)[0]:
+                if self._ending.is_set():
+                    return
+                continue
+            data = os.read(self._ring, 4096)
+            if not data:
+                return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 count, size = map(int, line.split())
@@ -195,7 +207,10 @@ class Keeper:
             self._leads = False
 
     def drain(self) -> None:
-        time.sleep(0.02)
+        """All that is in the pipe by now: its writer has ended, or says nothing more."""
+        self._ending.set()
+        if self._drainer is not None:
+            self._drainer.join()
 
     def compact(self) -> None:
         with self._mutex:
