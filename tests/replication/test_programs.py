@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.replication.nodes import free_port
+from tests.replication.nodes import eventually, free_port
 from tests.replication.proxy import Proxy
 
 PROGRAM = Path(__file__).with_name("real_context.py")
@@ -155,7 +155,8 @@ def test_compacting_while_the_standby_is_away(pair: tuple[Program, Program]) -> 
     assert b.answer() == "ok"
     a.state("safe 1")
     assert b.state("advance")[1] == 60
-    assert b.log.read_text().count('"replaced"') == 2
+    # It says so after it has told its primary.
+    eventually(lambda: b.log.read_text().count('"replaced"') == 2)
 
 
 def test_an_old_primary_comes_back_as_standby(pair: tuple[Program, Program]) -> None:
