@@ -252,6 +252,7 @@ int hac_keeper_place(hac_keeper *keeper, struct hac_place *place);
 int hac_keeper_branch(hac_keeper *keeper);
 int hac_keeper_lead(hac_keeper *keeper, int event, uint32_t flags);
 int hac_keeper_acknowledge(hac_keeper *keeper, uint32_t index, uint64_t epoch);
+int hac_keeper_pace(hac_keeper *keeper, uint32_t us);
 int hac_keeper_fence(hac_keeper *keeper, uint64_t generation, const char *why);
 int hac_keeper_drain(hac_keeper *keeper);
 int hac_keeper_compact(hac_keeper *keeper);

@@ -101,6 +101,15 @@ HAC_API HAC_MUST_CHECK int hac_keeper_branch(hac_keeper *keeper);
 HAC_API HAC_MUST_CHECK int hac_keeper_acknowledge(hac_keeper *keeper, uint32_t index,
 						  uint64_t epoch);
 
+/*
+ * Let the frames that are written be at least so many microseconds apart, up to
+ * HAC_PACE_MAX_US, as long as the ring is less than half full; 0: as close as they
+ * come. A backup spends about as long on a small frame as on a large one, so that one
+ * that falls behind keeps up with fewer of them. Wakes the drainer only if it is 0.
+ */
+#define HAC_PACE_MAX_US 10000000u
+HAC_API HAC_MUST_CHECK int hac_keeper_pace(hac_keeper *keeper, uint32_t us);
+
 /* A newer generation exists (or the lease is lost: `why` says it): from now on
  * the context's transactions fail with -ESTALE, and so do its waits that were
  * not over. Nothing more is drained. */

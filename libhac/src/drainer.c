@@ -189,11 +189,27 @@ static bool is_stopping(const struct drainer *drainer)
 	       (drainer->lead && atomic_load(&drainer->lead->drain));
 }
 
-/* Let more come, for flush_ms from now, as long as nobody is in a hurry. */
-static void wait_for_more(struct drainer *drainer)
+static bool gathers(const struct drainer *drainer)
+{
+	return drainer->flush_ms > 0 || (drainer->lead && atomic_load(&drainer->lead->pace_us));
+}
+
+/* Until when to let more come, if something came at `now` and the last frame was
+ * begun at `before`. */
+static int64_t flush_at(const struct drainer *drainer, int64_t now, int64_t before)
+{
+	int64_t flush = now + drainer->flush_ms * INT64_C(1000000), next = 0;
+
+	if (drainer->lead)
+		next = before + atomic_load(&drainer->lead->pace_us) * INT64_C(1000);
+	return flush > next ? flush : next;
+}
+
+/* Let more come, as long as nobody is in a hurry. */
+static void wait_for_more(struct drainer *drainer, int64_t before)
 {
 	struct drainer_shared *shared = drainer->shared;
-	int64_t end = now_ns() + drainer->flush_ms * INT64_C(1000000), left;
+	int64_t begun = now_ns(), left;
 	struct batch none = { 0 };
 
 	while (!atomic_load(&shared->urgent) && !is_stopping(drainer) &&
@@ -201,7 +217,8 @@ static void wait_for_more(struct drainer *drainer)
 	       ring_filled(&drainer->ring) < drainer->ring.size / 2) {
 		if (drainer->lead && lead_serve(drainer))
 			return;
-		left = end - now_ns();
+		/* The pace may change meanwhile. */
+		left = flush_at(drainer, begun, before) - now_ns();
 		if (left <= 0)
 			return;
 		ring_wait_filled(&drainer->ring, drainer->ring.size / 2, left);
@@ -224,6 +241,7 @@ static void wait_for_some(struct drainer *drainer, unsigned int *looks)
 static void drain_ring(struct drainer *drainer)
 {
 	unsigned int looks = LOOKS;
+	int64_t begun = 0; /* when the last frame was */
 	struct batch batch;
 	size_t filled;
 	int error;
@@ -239,12 +257,13 @@ static void drain_ring(struct drainer *drainer)
 			continue;
 		}
 		looks = 0;
-		if (drainer->flush_ms > 0) {
-			wait_for_more(drainer);
+		if (gathers(drainer)) {
+			wait_for_more(drainer, begun);
 			if (drainer->lead && lead_serve(drainer))
 				return;
 			filled = ring_filled(&drainer->ring);
 		}
+		begun = now_ns();
 		gather(drainer, filled, &batch);
 		error = write_batch(drainer, &batch);
 		if (error) {

@@ -16,8 +16,9 @@ struct drainer_lead {
 	uint64_t branch_epoch;
 	uint64_t ahead_at; /* no room is set aside ahead before this position */
 
-	_Atomic bool quit;  /* leave the ring as it is and end */
-	_Atomic bool drain; /* end when the ring is empty */
+	_Atomic uint32_t pace_us; /* frames begin at least so far apart */
+	_Atomic bool quit;        /* leave the ring as it is and end */
+	_Atomic bool drain;       /* end when the ring is empty */
 
 	/* With the drainer's lock. */
 	uint64_t epoch; /* the last whole one that is written */

@@ -336,6 +336,21 @@ int hac_keeper_acknowledge(hac_keeper *keeper, uint32_t index, uint64_t epoch)
 	return 0;
 }
 
+int hac_keeper_pace(hac_keeper *keeper, uint32_t us)
+{
+	int error = check_ring(keeper);
+
+	if (error)
+		return error;
+	if (us > HAC_PACE_MAX_US)
+		return hac_fail(EINVAL, "a pace of %u us: at most %u are possible", us,
+				HAC_PACE_MAX_US);
+	atomic_store(&keeper->lead.pace_us, us);
+	if (!us)
+		ring_kick_consumer(&keeper->drainer.ring);
+	return 0;
+}
+
 int hac_keeper_fence(hac_keeper *keeper, uint64_t generation, const char *why)
 {
 	uint64_t own;

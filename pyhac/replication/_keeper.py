@@ -118,6 +118,9 @@ class Keeper:
     def acknowledge(self, index: int, epoch: int) -> None:
         _check(_lib.hac_keeper_acknowledge(self._open, index, epoch))
 
+    def pace(self, seconds: float) -> None:
+        _check(_lib.hac_keeper_pace(self._open, round(seconds * 1e6)))
+
     def fence(self, generation: int, why: str) -> None:
         _check(_lib.hac_keeper_fence(self._open, generation, why.encode()))
 

@@ -306,6 +306,7 @@ class Following:
                     "sequence": place.sequence,
                     "epoch": place.epoch,
                     "bytes": self._appended,
+                    "waiting": len(self._frames),
                 },
             )
             if failure is not None:

@@ -77,6 +77,7 @@ class Node:
         self.sinks: list[Sink] = []
         self.link: StreamLink | None = None
         self.journal_bytes = 0
+        self._pace = 0.0
         self.renewal = lease.Renewal(options.lease)
         self.hearing = lease.Hearing(options.lease)
         # What to do instead of leading when there is no ring: `hac backup serve`.
@@ -190,6 +191,14 @@ class Node:
         self.place = place
         self.ages.note(time.monotonic(), place.epoch)
         self.moved.notify()
+
+    def keep_pace(self) -> None:
+        """Frames come as the slowest sink that is there can take them."""
+        pace = max((sink.pace for sink in self.sinks if sink.connected), default=0.0)
+        if pace != self._pace:
+            self._pace = pace
+            # In this thread: it takes no lock.
+            self.keeper.pace(pace)
 
     async def compact(self) -> None:
         """Write a new base. No sink opens files meanwhile."""

@@ -13,6 +13,7 @@ from . import lease
 from .address import Address
 from .frames import Gone, Position, Reader, bytes_between, locate, written
 from .outgoing import Outgoing
+from .pace import Pace
 from .protocol import (
     DATA_MAX,
     Body,
@@ -49,6 +50,7 @@ class PeerSink(Sink):
         # which so many are acknowledged.
         self._sent = Position(node.place.first_segment, 0)
         self._stream = self._stream_acknowledged = 0
+        self._pace = Pace()
         self._beats: dict[int, float] = {}
         self._beat = 0
         self._wait = FIRST_WAIT
@@ -105,6 +107,7 @@ class PeerSink(Sink):
                 self.trouble = trouble
             finally:
                 self.connected = False
+                node.keep_pace()
             await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
             self._wait = min(self._wait * 2, LONGEST_WAIT)
 
@@ -158,6 +161,7 @@ class PeerSink(Sink):
             start = (await node.question(locate, image, node.place, number(body, "sequence")))[0]
         self._acknowledge(body)
         self._sent, self._stream, self._stream_acknowledged = start, 0, 0
+        self._pace, self.pace = Pace(), 0.0
         await channel.send(Kind.JOURNAL, {"sequence": number(body, "sequence")})
         return start
 
@@ -254,6 +258,16 @@ class PeerSink(Sink):
             else:
                 self._stream_acknowledged = min(number(body, "bytes"), self._stream)
                 self._acknowledge(body)
+                # An older one does not say.
+                self._keep_pace(number(body, "waiting") if "waiting" in body else 0)
+
+    def _keep_pace(self, waiting: int) -> None:
+        # What it missed while it was away came as fast as it can be read.
+        behind = bytes_between(self._node.options.image, self._sent, written(self._node.place))
+        if behind < CHUNK:
+            self._pace.waits(waiting)
+            self.pace = self._pace.seconds
+            self._node.keep_pace()
 
     def _acknowledge(self, body: Body) -> None:
         node = self._node

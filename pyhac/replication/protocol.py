@@ -39,7 +39,8 @@ After LEAD::
     then
     DATA ...        --->  the journal's bytes as they are, cut anywhere
                     <---  ACK: generation, sequence, epoch: all frames before
-                          `sequence` are synced; bytes: so many of DATA since JOURNAL
+                          `sequence` are synced; bytes: so many of DATA since JOURNAL;
+                          waiting: frames that are there, but not synced yet (pace.py)
     HEARTBEAT       --->  n                     (each 0.5 s)
                     <---  HEARTBEAT n: an answer; n = 0: one's own
     and at any time

@@ -30,6 +30,8 @@ class Sink(ABC):
     sent_bytes: int = 0
     failures: int = 0
     trouble: str = ""
+    pace: float = 0.0
+    """Seconds that frames are to be apart, so that it keeps up."""
 
     @abstractmethod
     def start(self) -> None:

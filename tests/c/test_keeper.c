@@ -150,6 +150,39 @@ static void hands_over(void)
 	ring_destroy(&ring);
 }
 
+/* What comes before its time waits, and goes into one frame; unless much comes. */
+static void paces(void)
+{
+	struct ring ring = make_ring(4 << 20);
+	hac_keeper *keeper = open_keeper(temp_path("paces"), HAC_KEEPER_CREATE, ring.fd);
+	struct producer producer;
+	uint64_t first, epoch;
+
+	attach_producer(&producer, ring.fd);
+	CHECK_OK(hac_keeper_lead(keeper, -1, 0));
+	CHECK_IS(hac_keeper_pace(keeper, HAC_PACE_MAX_US + 1), -EINVAL);
+	CHECK_OK(produce(&producer, 1));
+	CHECK_OK(await_durable(&producer, 1));
+	first = place_of(keeper).sequence;
+	CHECK_OK(hac_keeper_pace(keeper, HAC_PACE_MAX_US));
+	for (epoch = 2; epoch <= 20; epoch++)
+		CHECK_OK(produce(&producer, epoch));
+	usleep(20000);
+	CHECK_IS(place_of(keeper).sequence, first);
+	CHECK_OK(hac_keeper_pace(keeper, 0));
+	CHECK_OK(await_durable(&producer, 20));
+	CHECK_IS(place_of(keeper).sequence, first + 1);
+	CHECK_OK(hac_keeper_pace(keeper, HAC_PACE_MAX_US));
+	for (epoch = 21; epoch < 100000 && place_of(keeper).sequence == first + 1; epoch++)
+		CHECK_OK(produce(&producer, epoch));
+	CHECK(epoch > 40 && epoch < 100000);
+	CHECK_OK(hac_keeper_drain(keeper));
+	CHECK_IS(place_of(keeper).epoch, epoch - 1);
+	hac_keeper_close(keeper);
+	ring_destroy(&producer.ring);
+	ring_destroy(&ring);
+}
+
 /* ---------------------------------------------------------------- fencing -- */
 
 static void *wait_long(void *argument)
@@ -413,6 +446,7 @@ int main(void)
 	RUN(waits_for_lock);
 	RUN(leads);
 	RUN(hands_over);
+	RUN(paces);
 	RUN(fences);
 	RUN(no_room);
 	image_limits.segment_bytes = 300000;

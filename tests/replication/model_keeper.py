@@ -202,6 +202,9 @@ class Keeper:
         if epoch > self._epoch:
             raise KeeperError(22, "acknowledged what does not exist")
 
+    def pace(self, seconds: float) -> None:
+        assert 0 <= seconds <= 10
+
     def fence(self, generation: int, why: str) -> None:
         with self._mutex:
             self._leads = False
