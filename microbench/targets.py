@@ -83,15 +83,17 @@ def _of_records(records: Sequence[Record]) -> Iterator[Target]:
             yield _at_least(name, RECORDS, row["ratio_to_best"])
 
 
-def _at_most(name: str, wanted: float, got: float) -> Target:
-    return {"name": name, "kind": "target", "wanted": wanted, "got": got, "met": got <= wanted}
+def _at_most(name: str, wanted: float, got: float, kind: str = "target") -> Target:
+    return {"name": name, "kind": kind, "wanted": wanted, "got": got, "met": got <= wanted}
 
 
 def _of_endings(endings: Sequence[Ending]) -> Iterator[Target]:
+    """The application is to pay for a copy into shared memory. Into memory of one's own a
+    large copy is quicker than any into lines that another core has read."""
     for row in endings:
         name = f"ending {row['bytes']} bytes into the ring adds, ns: at most 1.5"
         own = f"{name} memcpys to memory of one's own and 500"
-        yield _at_most(own, row["allowed_ns"], row["added_ns"])
+        yield _at_most(own, row["allowed_ns"], row["added_ns"], "aim")
         shared = f"{name} memcpys to memory that another process reads and 500"
         yield _at_most(shared, row["allowed_shared_ns"], row["added_ns"])
 
