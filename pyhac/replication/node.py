@@ -210,11 +210,12 @@ class Node:
         """This primary may write no more. Generation 0: it has lost its lease."""
         if self.state is not State.PRIMARY:
             return
-        self.set_state(State.FENCED, why=why, by=generation)
         try:
-            await self.question(self.keeper.fence, generation, why)
+            # In this thread: nobody is to be told before it is so, nor in between.
+            self.keeper.fence(generation, why)
         except KeeperError as failure:
             self.log("fence", error=str(failure))
+        self.set_state(State.FENCED, why=why, by=generation)
         if generation > self.place.generation:
             await self.remember(fenced=generation)
         for sink in self.sinks:
