@@ -30,6 +30,7 @@ _SINK = {
     "seconds": ("hac_sink_lag_seconds", "gauge", "Age of what is not acknowledged yet."),
     "sent_bytes": ("hac_sink_sent_bytes_total", "counter", "Bytes sent."),
     "failures": ("hac_sink_failures_total", "counter", "Connections that failed."),
+    "pace": ("hac_sink_pace_seconds", "gauge", "Frames are so far apart that it keeps up."),
 }
 
 

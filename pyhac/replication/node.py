@@ -197,8 +197,9 @@ class Node:
         pace = max((sink.pace for sink in self.sinks if sink.connected), default=0.0)
         if pace != self._pace:
             self._pace = pace
-            # In this thread: it takes no lock.
-            self.keeper.pace(pace)
+            # In this thread: it takes no lock. A sink that ends last finds it closed.
+            with contextlib.suppress(KeeperError):
+                self.keeper.pace(pace)
 
     async def compact(self) -> None:
         """Write a new base. No sink opens files meanwhile."""

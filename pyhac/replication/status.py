@@ -4,7 +4,8 @@
 Fields: those of :class:`~pyhac.replication.roles.View`; parent, branch_epoch,
 last_epoch, durable (the last epoch synced here), ring_bytes (in the ring now),
 journal_bytes (written since it leads), lease (seconds, 0: none), pid, and sinks, a list
-of {name, connected, epoch, transactions, bytes, seconds, sent_bytes, failures, trouble}.
+of {name, connected, epoch, transactions, bytes, seconds, sent_bytes, failures, pace (frames
+are so many seconds apart for it), trouble}.
 """
 
 import time
@@ -37,6 +38,7 @@ def describe(node: "Node") -> Body:
                 "seconds": round(lag.seconds, 3),
                 "sent_bytes": sink.sent_bytes,
                 "failures": sink.failures,
+                "pace": round(sink.pace, 4),
                 "trouble": sink.trouble[:200],
             }
         )

@@ -23,6 +23,9 @@ FRAME_HEAD = 128
 CREATE, RESUME = 1, 2
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 
+SYNC_SECONDS = float(os.environ.get("HAC_MODEL_SYNC_SECONDS", "0"))
+"""So long a frame that is appended takes."""
+
 _MAGIC = b"\x89HACF\r\n\x1a"
 _HEADER = struct.Struct("<8sHHBBBBII QQQQQ16sQQ8s16s8s")
 
@@ -103,6 +106,7 @@ class Keeper:
         self._ending = threading.Event()
         self._drainer: threading.Thread | None = None
         self._event = -1
+        self._pace = 0.0
         os.makedirs(path, exist_ok=True)
         self._lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
@@ -197,6 +201,7 @@ class Keeper:
                         return
                     self._next(self._generation, self._epoch + count, os.urandom(size))
                 os.eventfd_write(self._event, 1)
+                time.sleep(self._pace)
 
     def acknowledge(self, index: int, epoch: int) -> None:
         if epoch > self._epoch:
@@ -204,6 +209,7 @@ class Keeper:
 
     def pace(self, seconds: float) -> None:
         assert 0 <= seconds <= 10
+        self._pace = seconds
 
     def fence(self, generation: int, why: str) -> None:
         with self._mutex:
@@ -227,6 +233,7 @@ class Keeper:
             os.unlink(self._file(f"journal.{old:08d}"))
 
     def append(self, data: bytes) -> None:
+        time.sleep(SYNC_SECONDS)
         _, sequence, generation, _, payload_hash = _decode(data)
         with self._mutex:
             if _hash(data[128:]) != payload_hash:

@@ -4,6 +4,8 @@
 import random
 import time
 
+import pytest
+
 from tests.replication.nodes import (
     AUTO,
     CLOSE,
@@ -77,6 +79,30 @@ def test_a_compacted_primary_sends_a_base_while_it_goes_on(machines: Make) -> No
     eventually(lambda: acknowledged(a) == 26)
     assert len(a.events("based")) == 2
     assert a.journal() == b.journal()
+
+
+def test_frames_come_as_the_backup_takes_them(
+    machines: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pace() -> float:
+        return float(a.status()["sinks"][0]["pace"])
+
+    def wait_for(epoch: int) -> None:
+        eventually(lambda: acknowledged(a) == epoch)
+
+    monkeypatch.setenv("HAC_MODEL_SYNC_SECONDS", "0.005")
+    a, _ = pair(machines)
+    for _ in range(300):
+        a.push()
+    eventually(lambda: pace() > 0)
+    wait_for(300)
+    # None waits where there is one at a time.
+    for epoch in range(301, 401):
+        a.push()
+        wait_for(epoch)
+        if pace() == 0:
+            break
+    assert pace() == 0
 
 
 def test_promotion_fences_the_old_primary(machines: Make) -> None:
