@@ -207,21 +207,31 @@ def _credentials() -> dict[str, str]:
     return {option: os.environ[name] for name, option in names.items() if os.environ.get(name)}
 
 
+class _SecureClient(Client):
+    """nats-py speaks TLS where the server's greeting asks for it. Whoever takes that out of
+    the greeting would be sent name, password and frames, at the first connection or a later
+    one: so it is looked at before anything is sent."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and not info.get("tls_required"):
+            raise StreamError("the server speaks no TLS: configure it there, or give no --tls here")
+        await super()._process_info(info, initial_connection)
+
+
 class Stream:
     """A connection to the servers of one stream. Its calls belong to one event loop."""
 
-    def __init__(self, address: StreamAddress) -> None:
+    def __init__(self, address: StreamAddress, *, secure: bool) -> None:
         self.address = address
         self.name = address.name
         self.journal = f"hac.{self.name}.journal"
         self.base = f"hac.{self.name}.base"
         self.end = f"hac.{self.name}.end"
         self.trouble = ""
-        self.client = Client()
+        self.client = _SecureClient() if secure else Client()
         self.js: JetStreamContext = self.client.jetstream(timeout=_REQUEST_S)
         self.chunk = CHUNK
         self._refusal: StreamError | None = None
-        self._secure = False
 
     @classmethod
     async def open(
@@ -238,9 +248,9 @@ class Stream:
             StreamError: no server answers, one is older than 2.12, or the stream's
                 configuration would lose something.
         """
-        stream = cls(address)
-        stream._secure = tls is not None or address.servers[0].startswith("tls:")
-        if not stream._secure and not address.loopback:
+        secure = tls is not None or address.servers[0].startswith("tls:")
+        stream = cls(address, secure=secure)
+        if not secure and not address.loopback:
             raise StreamError(f"{address}: give --tls DIR; without TLS only loopback is allowed")
         try:
             async with asyncio.timeout(seconds):
@@ -296,9 +306,6 @@ class Stream:
                 f"{version.major}.{version.minor}.{version.patch}; "
                 "2.12 is the oldest one that keeps the order of a fenced stream: update it"
             )
-        told: dict[str, Any] = getattr(self.client, "_server_info", {})
-        if self._secure and not told.get("tls_required"):
-            raise StreamError(f"{self.address}: the server speaks no TLS: configure it, or mind")
         self.chunk = min(CHUNK, self.client.max_payload - _HEADERS)
         if self.chunk < 1024:
             raise StreamError(f"{self.address}: a max_payload of 64 KB is the least to work with")

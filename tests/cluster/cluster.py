@@ -33,6 +33,14 @@ cluster {{
   routes: [{routes}]
 }}
 """
+TLS = """
+tls {{
+  cert_file: "{keys}/cert.pem"
+  key_file: "{keys}/key.pem"
+  ca_file: "{keys}/ca.pem"
+  verify: true
+}}
+"""
 
 
 def server_program() -> str:
@@ -60,9 +68,12 @@ def _free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    def __init__(self, directory: Path) -> None:
+    """``keys``: a folder made by ``hac keys``; clients have to have one of the same CA."""
+
+    def __init__(self, directory: Path, keys: Path | None = None) -> None:
         self.program = server_program()
         self.directory = directory
+        self.keys = keys
         self.clients = _free_ports(NODES * 3)
         self.routes = [self.clients.pop() for _ in range(NODES)]
         self.https = [self.clients.pop() for _ in range(NODES)]
@@ -79,14 +90,16 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         config = folder / "nats.conf"
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self.routes)
+        text = CONFIG + (TLS if self.keys else "")
         config.write_text(
-            CONFIG.format(
+            text.format(
                 index=index,
                 client=self.clients[index],
                 http=self.https[index],
                 route=self.routes[index],
                 directory=folder / "store",
                 routes=routes,
+                keys=self.keys,
             )
         )
         with (folder / "log").open("ab") as log:
