@@ -19,9 +19,12 @@
 __attribute__((unused)) static struct image *open_image(const char *path, bool readonly,
 							uint64_t at)
 {
-	struct image_options options = { .readonly = readonly, .at = at };
+	struct frame_coding coding;
+	struct image_options options = { .readonly = readonly, .at = at, .coding = &coding };
 	struct image *image;
 
+	/* The key, if there is one in the environment. */
+	CHECK_OK(frame_coding_load(HAC_CODEC_NONE, NULL, &coding));
 	CHECK_OK(image_open(path, &options, &image));
 	return image;
 }

@@ -201,7 +201,7 @@ static int produce_room(struct producer *p, size_t size)
 	return 0;
 }
 
-static size_t put_record(struct producer *p, size_t at, const struct record *record)
+static size_t produce_record(struct producer *p, size_t at, const struct record *record)
 {
 	return record_encode(ring_next(&p->ring) + at, record);
 }
@@ -216,7 +216,7 @@ static size_t put_layout(struct producer *p, uint64_t epoch, uint32_t flags)
 				    epoch == 1 ? SMALL : LARGE, LARGE),
 	};
 
-	return put_record(p, 0, &record);
+	return produce_record(p, 0, &record);
 }
 
 static size_t put_part(struct producer *p, size_t at, uint64_t epoch, uint32_t flags,
@@ -230,7 +230,7 @@ static size_t put_part(struct producer *p, size_t at, uint64_t epoch, uint32_t f
 		.transaction = { &run, 1, change->bytes + from, size },
 	};
 
-	return put_record(p, at, &record);
+	return produce_record(p, at, &record);
 }
 
 static int produce_parts(struct producer *p, uint64_t epoch, const struct change *change)

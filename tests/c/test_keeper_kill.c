@@ -3,9 +3,13 @@
  * A helper dies at any point while it leads, again and again, and another one
  * goes on in its place: the journal holds every transaction once, in order.
  */
+#include "frame_tools.h"
 #include "image_internal.h"
 #include "image_io.h"
+#include "image_read.h"
 #include "keeper_tools.h"
+
+#include <fcntl.h>
 
 #include <pthread.h>
 #include <signal.h>
@@ -264,6 +268,43 @@ static int kill_keepers(struct plan *plan, unsigned long long *seed)
 	return lives;
 }
 
+/* All frames of the journal are encrypted, and no two with one nonce: each helper had
+ * a salt of its own, also for the frame that its predecessor left half. */
+static void check_nonces(const char *path)
+{
+	static struct frame_header headers[8192];
+	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t count = 0, salts = 0;
+
+	CHECK(directory >= 0);
+	for (uint64_t segment = 1;; segment++) {
+		const unsigned char *payload;
+		struct frame_file file;
+		uint64_t offset = 0;
+		char name[32];
+		int error;
+
+		segment_name(name, segment);
+		if (frame_file_open(directory, name, NULL, &file))
+			break;
+		while (!(error = frame_file_check(&file, offset, &headers[count], &payload))) {
+			offset += frame_size(&headers[count++]);
+			CHECK(count < sizeof(headers) / sizeof(headers[0]));
+		}
+		CHECK_IS(error, -ENODATA);
+		frame_file_close(&file);
+	}
+	close(directory);
+	for (size_t i = 0; i < count; i++) {
+		CHECK(headers[i].cipher);
+		salts += !headers[i].counter;
+		for (size_t k = 0; k < i; k++)
+			CHECK(headers[i].counter != headers[k].counter ||
+			      memcmp(headers[i].salt, headers[k].salt, sizeof(headers[i].salt)));
+	}
+	CHECK(salts > 10);
+}
+
 static void round_of(const char *name, bool compacts, uint64_t epochs, unsigned long long *seed)
 {
 	struct plan plan = { .path = temp_path(name), .epochs = epochs, .compacts = compacts };
@@ -276,6 +317,8 @@ static void round_of(const char *name, bool compacts, uint64_t epochs, unsigned 
 	lives = kill_keepers(&plan, seed);
 	check_epochs(plan.path, epochs);
 	check_journal(plan.path, epochs, !compacts);
+	if (getenv("HAC_KEY_FILE") && !compacts)
+		check_nonces(plan.path);
 	/* Nobody began a generation in between. */
 	image = open_image(plan.path, true, 0);
 	CHECK_IS(image->generation, 1);
@@ -299,6 +342,18 @@ static void with_compaction(void)
 		round_of("compact", true, 1000, &seed);
 }
 
+static void encrypted(void)
+{
+	if (!can_encrypt()) {
+		printf("  skipped: built without OpenSSL\n");
+		return;
+	}
+	setenv("HAC_KEY_FILE", "env:FRAME_TOOLS_KEY", 1);
+	round_of("encrypted", false, 1000, &seed);
+	round_of("encrypted", true, 1000, &seed);
+	unsetenv("HAC_KEY_FILE");
+}
+
 int main(void)
 {
 	const char *chosen = getenv("HAC_TEST_SEED");
@@ -309,5 +364,6 @@ int main(void)
 	image_limits.segment_bytes = 60000;
 	RUN(without_compaction);
 	RUN(with_compaction);
+	RUN(encrypted);
 	return 0;
 }
