@@ -6,7 +6,9 @@
 #include <dirent.h>
 
 #define AREA ((size_t)200000)
+/* Long enough not to come up in encrypted bytes by chance. */
 #define MARK "PLAIN TEXT THAT MUST NOT BE FOUND"
+#define NAME "name-that-must-not-be-found"
 
 static unsigned char model[AREA];
 static unsigned long long seed = 88172645463325252ull;
@@ -38,7 +40,7 @@ static unsigned char *open_area(const char *path, uint32_t flags, uint32_t codec
 	if (flags & HAC_NO_TWIN)
 		area.engine = NULL;
 	CHECK_OK(try_open(path, flags, codec, key, h));
-	CHECK_OK(hac_map(*h, "area", AREA, &area, &address));
+	CHECK_OK(hac_map(*h, NAME, AREA, &area, &address));
 	return address;
 }
 
@@ -107,7 +109,7 @@ static size_t look_through(const char *path, uint32_t codec, bool encrypted)
 		}
 		if (encrypted)
 			CHECK(!memmem(file.data, file.size, MARK, strlen(MARK)) &&
-			      !memmem(file.data, file.size, "area", 4));
+			      !memmem(file.data, file.size, NAME, strlen(NAME)));
 		free(file.data);
 	}
 	closedir(list);
