@@ -165,10 +165,12 @@ static void wake(_Atomic uint32_t *waits)
 		futex_wake(waits, 1);
 }
 
+/* In any case: whoever took the mark away may have died before it woke the sleeper. */
 static void kick(_Atomic uint32_t *waits, _Atomic uint32_t *kicked)
 {
 	atomic_store(kicked, 1);
-	wake(waits);
+	atomic_store(waits, 0);
+	futex_wake(waits, 1);
 }
 
 /* ----------------------------------------------------------- producer -- */

@@ -165,6 +165,53 @@ static void waits_end(void)
 }
 
 /* A limit on file sizes must not cost the ring, nor the process. */
+static void *wait_for_room(void *argument)
+{
+	struct ring *ring = argument;
+
+	while (ring_room(ring) < ring->size)
+		ring_wait_room(ring, ring->size);
+	return NULL;
+}
+
+static void *wait_for_bytes(void *argument)
+{
+	struct ring *ring = argument;
+
+	while (ring_filled(ring) < 8)
+		ring_wait_filled(ring, 8, -1);
+	return NULL;
+}
+
+/* One side sleeps; the other one has moved its end and taken the mark away, and died
+ * before it woke the sleeper. Whoever takes its place kicks. */
+static void a_waker_dies(void)
+{
+	struct timespec moment = { .tv_nsec = 50000000 };
+	struct ring ring;
+	pthread_t thread;
+
+	CHECK_OK(ring_create(1, &ring));
+	ring_publish(&ring, 8);
+	CHECK(!pthread_create(&thread, NULL, wait_for_room, &ring));
+	while (!atomic_load(&ring.shared->producer_waits))
+		;
+	nanosleep(&moment, NULL); /* it sleeps */
+	atomic_fetch_add(&ring.shared->tail, 8);
+	atomic_store(&ring.shared->producer_waits, 0);
+	ring_kick_producer(&ring);
+	CHECK(!pthread_join(thread, NULL));
+	CHECK(!pthread_create(&thread, NULL, wait_for_bytes, &ring));
+	while (!atomic_load(&ring.shared->consumer_waits))
+		;
+	nanosleep(&moment, NULL);
+	atomic_fetch_add(&ring.shared->head, 8);
+	atomic_store(&ring.shared->consumer_waits, 0);
+	ring_kick_consumer(&ring);
+	CHECK(!pthread_join(thread, NULL));
+	ring_destroy(&ring);
+}
+
 static void under_a_limit(void)
 {
 	int status;
@@ -194,6 +241,7 @@ int main(void)
 	RUN(wraparound);
 	RUN(two_threads);
 	RUN(waits_end);
+	RUN(a_waker_dies);
 	RUN(under_a_limit);
 	return 0;
 }
