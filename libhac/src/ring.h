@@ -7,7 +7,7 @@
  * in a row: what wraps around is contiguous all the same.
  *
  * Neither side takes a lock, and neither makes a system call unless the other
- * one sleeps. Sleeping: a side says for how many bytes it waits, looks once
+ * one sleeps, or is kicked. Sleeping: a side says for how many bytes it waits, looks once
  * more, and sleeps; the other side moves its end, and then looks whether
  * somebody waits. All of that is sequentially consistent, so one of the two
  * sees the other.
@@ -67,7 +67,8 @@ void ring_prefetch(const struct ring *ring, size_t size);
 void ring_publish(struct ring *ring, size_t size);
 /* Sleep until there is room for `size` bytes, or for no reason. */
 void ring_wait_room(struct ring *ring, size_t size);
-/* Make a consumer that waits return, or its next wait. */
+/* Make a consumer that waits return, or its next wait; also one whose waker has
+ * died before it woke it. */
 void ring_kick_consumer(struct ring *ring);
 
 /* -------------------------------------------------------- consumer -- */

@@ -4,8 +4,8 @@
 A backup syncs each frame before it looks at the next one: it spends about as long on a
 small frame as on a large one. A primary whose disk is a little faster would leave it
 behind, frame by frame, until the lag is seconds; with fewer and larger frames it is not.
-So a backup says how many frames wait for it, and this rises while there are any (up to
-MOST seconds), and falls back to 0 when there are none.
+So a backup says how many frames wait for it, and this rises while there are more than
+FEW (up to MOST seconds), and falls back to 0 when there are none.
 """
 
 LEAST, MOST = 0.001, 0.020

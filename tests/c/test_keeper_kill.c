@@ -10,7 +10,6 @@
 #include "keeper_tools.h"
 
 #include <fcntl.h>
-
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -269,7 +268,7 @@ static int kill_keepers(struct plan *plan, unsigned long long *seed)
 }
 
 /* All frames of the journal are encrypted, and no two with one nonce: each helper had
- * a salt of its own, also for the frame that its predecessor left half. */
+ * a salt of its own. */
 static void check_nonces(const char *path)
 {
 	static struct frame_header headers[8192];

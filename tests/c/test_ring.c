@@ -164,7 +164,6 @@ static void waits_end(void)
 	ring_destroy(&ring);
 }
 
-/* A limit on file sizes must not cost the ring, nor the process. */
 static void *wait_for_room(void *argument)
 {
 	struct ring *ring = argument;
@@ -212,6 +211,7 @@ static void a_waker_dies(void)
 	ring_destroy(&ring);
 }
 
+/* A limit on file sizes must not cost the ring, nor the process. */
 static void under_a_limit(void)
 {
 	int status;

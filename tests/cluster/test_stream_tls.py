@@ -82,7 +82,7 @@ def refused(text: str, directory: Path | None) -> str:
 def test_strangers_get_nothing(
     secured: Cluster, cluster: Cluster, name: str, own: Path, tmp_path: Path
 ) -> None:
-    # Another CA's certificate, none, and a server that is not the one of its certificate.
+    # Another CA's certificate, none, and servers without TLS.
     assert "no server within" in refused(secured.text(name), keys(tmp_path / "others", "client"))
     assert "no server within" in refused(secured.text(name), None)
     assert "speaks no TLS" in refused(cluster.text(name), own)
