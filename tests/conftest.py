@@ -88,13 +88,7 @@ def run() -> Runner:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
     """Three NATS servers, for all tests that want them."""
     pytest.importorskip("nats", reason="there is no nats-py")
-    from tests.cluster.cluster import NODES, Cluster
+    from tests.cluster.cluster import running
 
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        for index in range(NODES):
-            made.start(index)
-        made.wait_ready()
+    with running(tmp_path_factory.mktemp("cluster")) as made:
         yield made
-    finally:
-        made.stop()

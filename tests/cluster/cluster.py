@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ class Cluster:
                         break
                 assert time.monotonic() < until, "the cluster did not become healthy"
                 time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def running(directory: Path, keys: Path | None = None) -> Iterator[Cluster]:
+    """All nodes of a cluster, well; stopped at the end."""
+    cluster = Cluster(directory, keys)
+    try:
+        for index in range(NODES):
+            cluster.start(index)
+        cluster.wait_ready()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 async def leader(stream: Stream) -> int:

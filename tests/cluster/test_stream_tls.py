@@ -2,8 +2,6 @@
 """A stream over TLS: who has no certificate of the cluster's CA gets nothing."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +12,10 @@ pytest.importorskip("nats", reason="there is no nats-py")
 from pyhac.replication.jetstream import StreamError, connect
 from pyhac.replication.stream_reader import Reader
 from pyhac.replication.stream_writer import Writer
-from tests.cluster.cluster import NODES, Cluster
-from tests.cluster.frames import IMAGE, made
-
-
-def keys(folder: Path, name: str, host: str = "127.0.0.1") -> Path:
-    command = [sys.executable, "-m", "pyhac.commands", "keys", str(folder), "--name", name]
-    subprocess.run([*command, "--host", host], check=True, stdout=subprocess.DEVNULL)
-    return folder / name
+from tests.cluster.cluster import Cluster, running
+from tests.cluster.frames import IMAGE
+from tests.cluster.frames import made as made_frame
+from tests.replication.nodes import keys
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +30,8 @@ def own(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("secured"), keys(folder, "servers"))
-    try:
-        for index in range(NODES):
-            cluster.start(index)
-        cluster.wait_ready()
-        yield cluster
-    finally:
-        cluster.stop()
+    with running(tmp_path_factory.mktemp("secured"), keys(folder, "servers")) as made:
+        yield made
 
 
 @pytest.mark.parametrize("scheme", ["nats", "tls"])
@@ -55,7 +43,7 @@ def test_frames_go_through(secured: Cluster, name: str, own: Path, scheme: str) 
         writer = await Writer.claim(
             stream, image=IMAGE, generation=1, sequence=0, known=lambda sequence: None
         )
-        frames = [made(sequence, 1, b"x" * 1000) for sequence in range(writer.sequence, 20)]
+        frames = [made_frame(sequence, 1, b"x" * 1000) for sequence in range(writer.sequence, 20)]
         for frame in frames:
             await writer.append(frame, writer.sequence)
         await writer.wait(writer.sequence)

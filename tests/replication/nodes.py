@@ -58,6 +58,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
         time.sleep(0.02)
 
 
+def keys(directory: Path, name: str, host: str = "127.0.0.1") -> Path:
+    """A folder of certificates by ``hac keys``."""
+    command = [sys.executable, "-m", "pyhac.commands", "keys", str(directory), "--name", name]
+    subprocess.run([*command, "--host", host], check=True, stdout=subprocess.DEVNULL)
+    return directory / name
+
+
 class Machine:
     """One node: its image, its port, and the helper that runs there just now."""
 

@@ -5,8 +5,6 @@ import asyncio
 import datetime
 import socket
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,14 +25,9 @@ from tests.replication.nodes import (
     Machine,
     Make,
     eventually,
+    keys,
 )
 from tests.replication.proxy import Proxy
-
-
-def keys(directory: Path, name: str, host: str = "127.0.0.1") -> Path:
-    command = [sys.executable, "-m", "pyhac.commands", "keys", str(directory), "--name", name]
-    subprocess.run([*command, "--host", host], check=True, stdout=subprocess.DEVNULL)
-    return directory / name
 
 
 def security(directory: Path) -> Security:

@@ -21,7 +21,7 @@ from pyhac.replication.protocol import (
 )
 from pyhac.replication.tls import Security, load_security
 from pyhac.replication.wire import BUFFER_BYTES, Wire
-from tests.replication.test_tls import keys
+from tests.replication.nodes import keys
 
 Talk = Callable[[Channel, Channel], Awaitable[None]]
 
